@@ -1,0 +1,83 @@
+# `make run` starts everything on this machine, `make test` runs the whole suite.
+# Needs python3 (3.11-3.13) with venv, and make; everything else is installed into .venv.
+
+SHELL := /bin/sh
+VENV ?= .venv
+PORT ?= 8000
+JOBS ?= 2
+UV ?= uv
+PIP = -m pip install --quiet --disable-pip-version-check --require-hashes
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+FIND = for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	  if command -v $$python >/dev/null 2>&1 && $$python -c '$(SUPPORTED)' 2>/dev/null; then found=$$python; break; fi; done; \
+	if [ -z "$$found" ]; then echo "Gatewayz needs Python 3.11, 3.12 or 3.13: none is on PATH (name one with make PYTHON=…)." >&2; exit 1; fi; \
+	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$found has no venv: install it (Debian, Ubuntu: apt install $$($$found -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))." >&2; exit 1; fi
+SETS = layers/edge layers/control layers/local tests tests/clients
+
+.PHONY: run demo test check format clients lock help clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run     start Gatewayz at http://127.0.0.1:$(PORT)"
+	@echo "make demo    a one-minute tour in the terminal"
+	@echo "make test    the whole suite        make check   format, lint, types, unit tests"
+	@echo "make format  format and mend lint   make lock    lock the requirement sets (needs uv)"
+
+run: $(VENV)/local
+	@$(VENV)/bin/gatewayz dev --show-key
+
+demo: $(VENV)/local
+	@$(VENV)/bin/gatewayz demo
+
+test: $(VENV)/tests clients
+	@$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+
+check: $(VENV)/tests
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest -q -n $(JOBS) tests/unit tests/test_architecture.py
+
+format: $(VENV)/tests
+	@$(VENV)/bin/ruff format --quiet .
+	@$(VENV)/bin/ruff check --quiet --fix .
+
+clients: $(VENV)-clients/installed
+
+$(VENV)/bin/python:
+	@$(FIND); echo "Creating $(VENV) with $$($$found --version) …"; \
+	$$found -m venv $(VENV) || { echo "Could not create $(VENV): is this folder writable?" >&2; exit 1; }
+
+# The sources are used where they lie: a path file and a launcher, no build, no network.
+$(VENV)/bin/gatewayz: | $(VENV)/bin/python
+	@printf '%s\n' '$(CURDIR)/shared' '$(CURDIR)' > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gatewayz.pth"
+	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m gatewayz.cli "$$@"\n' > $@
+	@chmod +x $@
+
+$(VENV)/local: layers/local/requirements.txt | $(VENV)/bin/gatewayz
+	@echo "Installing $< …"
+	@$(VENV)/bin/python $(PIP) -r $<
+	@touch $@
+
+$(VENV)/tests: tests/requirements.txt | $(VENV)/bin/gatewayz
+	@echo "Installing $< …"
+	@$(VENV)/bin/python $(PIP) -r $<
+	@touch $@ $(VENV)/local
+
+$(VENV)-clients/installed: tests/clients/requirements.txt
+	@$(FIND); $$found -m venv $(VENV)-clients
+	@$(VENV)-clients/bin/python $(PIP) -r $<
+	@touch $@
+
+# Each set is constrained by those before it: every home runs one version of everything.
+# tests/clients stands alone.
+lock:
+	@set -e; pins=; for set in $(SETS); do \
+	  if [ $$set = tests/clients ]; then pins=; fi; \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-python-downloads --no-header \
+	    --no-annotate --no-emit-index-url --no-emit-find-links $(LOCKFLAGS) $$pins $$set/requirements.in -o $$set/requirements.txt; \
+	  pins="$$pins -c $$set/requirements.txt"; done
+
+clean:
+	rm -rf $(VENV) $(VENV)-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis

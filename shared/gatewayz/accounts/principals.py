@@ -1,0 +1,107 @@
+"""Who is calling: from a key in the headers to a Principal.
+
+Looks in this process, then Redis, then Postgres. Keeps a principal 60 s (5 s while Redis is
+away); its epoch travels into the admission script, which refuses it from the moment a newer one
+is known (D13), so revocation holds from the next request.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from gatewayz.accounts.keys import hash_key, well_formed
+from gatewayz.core import clock
+from gatewayz.core.errors import DependencyError, Forbidden, Unauthorized
+from gatewayz.stores.postgres import Postgres
+from gatewayz.stores.redis import RedisScripts
+
+KEEP_S = 60.0
+KEEP_WITHOUT_REDIS_S = 5.0
+MAX_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A key of an account, as it was at `epoch`."""
+
+    account: str
+    key_id: str
+    key_name: str
+    epoch: int
+    status: str
+
+
+def key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The key of `Authorization: Bearer` or `x-api-key`, unchecked."""
+    other = None
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if name == b"x-api-key":
+            other = value.strip()
+    return other
+
+
+class Principals:
+    """Cache keys are full HMACs, so two keys never share an entry (F85)."""
+
+    def __init__(self, postgres: Postgres, redis: RedisScripts, pepper: str) -> None:
+        self._postgres = postgres
+        self._redis = redis
+        self._pepper = pepper.encode()
+        # digest → (kept until, principal or None for a key known to be bad)
+        self._known: dict[bytes, tuple[float, Principal | None]] = {}
+
+    async def authenticate(
+        self, headers: Iterable[tuple[bytes, bytes]], *, fresh: bool = False
+    ) -> Principal:
+        """The caller; Unauthorized for every kind of bad key, with one and the same answer.
+
+        `fresh` asks Postgres whatever the caches hold: after STALE_PRINCIPAL, and always where
+        no admission script follows.
+        """
+        key = key_in(headers)
+        if key is None or not well_formed(key):
+            raise Unauthorized
+        digest = hash_key(key, self._pepper)
+        entry = self._known.get(digest)
+        if fresh or entry is None or entry[0] < clock.monotonic_s():
+            principal = await self._look_up(digest, fresh=fresh)
+        else:
+            principal = entry[1]
+        if principal is None:
+            raise Unauthorized
+        if principal.status != "active":
+            raise Forbidden("This account is suspended.", code="account_suspended")
+        return principal
+
+    async def _look_up(self, digest: bytes, *, fresh: bool) -> Principal | None:
+        redis_key = [f"principal:{{{digest.hex()}}}"]
+        keep_s, text = KEEP_S, ""
+        try:
+            if not fresh:
+                text = await self._redis.script("principal_v1", redis_key, ["get"])
+            principal = Principal(**orjson.loads(text)) if text else await self._fetch(digest)
+            if principal is not None and not text:
+                value = orjson.dumps(asdict(principal)).decode()
+                await self._redis.script("principal_v1", redis_key, ["put", value])
+        except DependencyError:
+            keep_s = KEEP_WITHOUT_REDIS_S
+            principal = await self._fetch(digest)
+        self._remember(digest, keep_s, principal)
+        return principal
+
+    async def _fetch(self, digest: bytes) -> Principal | None:
+        row = await self._postgres.rpc("find_principal", {"hash": digest.hex()})
+        if row is None:
+            return None
+        return Principal(row["account"], row["key_id"], row["name"], row["epoch"], row["status"])
+
+    def _remember(self, digest: bytes, keep_s: float, principal: Principal | None) -> None:
+        if len(self._known) >= MAX_ENTRIES:
+            # Oldest first: dicts keep the order of insertion.
+            for old in list(self._known)[: MAX_ENTRIES // 10]:
+                del self._known[old]
+        self._known.pop(digest, None)
+        self._known[digest] = (clock.monotonic_s() + keep_s, principal)

@@ -1,0 +1,107 @@
+"""Control-plane applications: `create_app`, the caller of a request, the process's stores.
+
+Guarantees one error shape per mount (D25) and that nothing internal reaches a caller.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from gatewayz.accounts.principals import Principal, Principals
+from gatewayz.core.errors import GatewayError, InternalError, InvalidRequest, NotFound
+from gatewayz.core.ids import new_request_id
+from gatewayz.core.log import configure_logging, get_log
+from gatewayz.core.settings import Settings, load_settings
+from gatewayz.dialects.openai_chat.errors import encode_error
+from gatewayz.stores.open import Stores, open_stores
+
+log = get_log(__name__)
+OPENROUTER_MOUNT = "/api/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """What a control-plane function needs: settings, stores, and who is calling."""
+
+    settings: Settings
+    stores: Stores
+    principals: Principals
+
+
+class _Planes:
+    """One Plane per event loop: store connections belong to the loop they were made on."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        self._settings = settings
+        self._plane: Plane | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> Plane:
+        loop = asyncio.get_running_loop()
+        if self._plane is None or self._loop is not loop:
+            settings = self._settings or load_settings()
+            configure_logging(settings.log_level)
+            stores = open_stores(settings)
+            principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
+            self._plane, self._loop = Plane(settings, stores, principals), loop
+        return self._plane
+
+
+def create_app(title: str, settings: Settings | None = None) -> FastAPI:
+    """A FastAPI application with our errors; no docs pages, which would name versions (F95)."""
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.planes = _Planes(settings)
+    app.add_exception_handler(GatewayError, _render_known)
+    app.add_exception_handler(RequestValidationError, _render_invalid)
+    app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(Exception, _render_unknown)
+    return app
+
+
+def plane_of(request: Request) -> Plane:
+    planes: _Planes = request.app.state.planes
+    return planes.get()
+
+
+async def caller_of(request: Request) -> Principal:
+    """The account behind the request's key, fresh: no admission script guards these routes."""
+    return await plane_of(request).principals.authenticate(request.scope["headers"], fresh=True)
+
+
+CurrentPlane = Annotated[Plane, Depends(plane_of)]
+Caller = Annotated[Principal, Depends(caller_of)]
+
+
+def _render(request: Request, error: GatewayError) -> Response:
+    style = "openrouter" if request.url.path.startswith(OPENROUTER_MOUNT) else "openai"
+    request_id = new_request_id()
+    status, body, headers = encode_error(error, style=style, request_id=request_id)
+    return Response(body, status, {**headers, "X-Request-ID": request_id})
+
+
+async def _render_known(request: Request, error: Any) -> Response:
+    return _render(request, error)
+
+
+async def _render_invalid(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("query", "body", "path"))
+    return _render(request, InvalidRequest(f"{where}: {first['msg']}", param=where or None))
+
+
+async def _render_http(request: Request, error: Any) -> Response:
+    if error.status_code in (404, 405):
+        return _render(
+            request,
+            NotFound(f"There is no {request.method} route here.", code="route_not_found"),
+        )
+    return _render(request, InvalidRequest("The request cannot be read."))
+
+
+async def _render_unknown(request: Request, error: Any) -> Response:
+    log.exception("request_crashed", path=request.url.path)
+    return _render(request, InternalError())

@@ -1,0 +1,1 @@
+"""Money out of and into the ledger: leases and holds (credits), charges (settlement), sweeping."""

@@ -1,0 +1,119 @@
+"""The sweeper: the one recovery for whatever a killed process left behind (D5, D6, D22).
+
+Settles holds past their end from their own record, drains outboxes, closes leases that nobody
+uses. May run twice or at the same time: every step is idempotent.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gatewayz.billing.credits import RedisAway, call_admit
+from gatewayz.billing.settlement import seal, settle
+from gatewayz.core.log import get_log
+from gatewayz.stores.postgres import Postgres
+from gatewayz.stores.redis import RedisScripts
+
+log = get_log(__name__)
+
+BATCH = 100
+IDLE_MS = 5 * 60 * 1000
+# A charge may still be on its way when its lease expires; later it falls on the wallet, as late.
+LATE_CHARGES_MS = 10 * 60 * 1000
+MAX_ACCOUNTS = 1000
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one run did."""
+
+    accounts: int = 0
+    holds: int = 0
+    messages: int = 0
+    leases: int = 0
+
+
+class Sweeper:
+    def __init__(self, postgres: Postgres, redis: RedisScripts) -> None:
+        self._postgres = postgres
+        self._redis = redis
+
+    async def sweep(self, *, idle_ms: int = IDLE_MS) -> Swept:
+        """One pass over every account that has an open lease."""
+        swept = Swept()
+        accounts = await self._postgres.rpc(
+            "list_sweepable", {"idle_ms": idle_ms, "limit": MAX_ACCOUNTS}
+        )
+        for row in accounts:
+            swept.accounts += 1
+            await self._sweep_account(row["account"], row["leases"], swept, idle_ms)
+        return swept
+
+    async def _sweep_account(
+        self, account: str, leases: list[dict[str, Any]], swept: Swept, idle_ms: int
+    ) -> None:
+        redis_up = True
+        try:
+            await self._drain_outbox(account, swept)
+            await self._settle_due(account, swept)
+        except RedisAway:
+            redis_up = False
+        for lease in leases:
+            if lease["private"]:
+                await self._close_private(account, lease, swept)
+            elif lease["expired_ms"] > LATE_CHARGES_MS or (
+                redis_up and await self._retired(account, lease["lease"], idle_ms)
+            ):
+                await self._postgres.rpc("close_lease", {"lease": lease["lease"]})
+                swept.leases += 1
+
+    async def _drain_outbox(self, account: str, swept: Swept) -> None:
+        while messages := await call_admit(self._redis, account, "outbox", BATCH):
+            results = await settle(self._postgres, [orjson.loads(text) for text in messages])
+            for text, result in zip(messages, results, strict=True):
+                if result["status"] == "invalid":
+                    log.evidence("outbox_message_invalid", text)
+            ids = [result["request_id"] for result in results]
+            await call_admit(self._redis, account, "drained", *ids)
+            swept.messages += len(ids)
+
+    async def _settle_due(self, account: str, swept: Swept) -> None:
+        while due := await call_admit(self._redis, account, "due", BATCH):
+            messages = [
+                expired(orjson.loads(record), lease)
+                for _, lease, record in zip(due[::3], due[1::3], due[2::3], strict=True)
+            ]
+            for result in await settle(self._postgres, messages):
+                await call_admit(
+                    self._redis, account, "finish", result["request_id"], result["charge_nanos"], ""
+                )
+            swept.holds += len(messages)
+
+    async def _close_private(self, account: str, lease: dict[str, Any], swept: Swept) -> None:
+        """A private lease past its end whose request never settled: charge 0, then close."""
+        if lease["expired_ms"] <= 0:
+            return
+        if lease["record"]:
+            message = expired(lease["record"], lease["lease"]) | {"close": True}
+            await settle(self._postgres, [seal(message)])
+        await self._postgres.rpc("close_lease", {"lease": lease["lease"]})
+        swept.leases += 1
+
+    async def _retired(self, account: str, lease: str, idle_ms: int) -> bool:
+        reply = await call_admit(self._redis, account, "retire", lease, idle_ms)
+        return bool(reply[0] == "OK")
+
+
+def expired(record: dict[str, Any], lease: str) -> dict[str, Any]:
+    """The message for a hold whose process died: its last checkpoint, else 0.
+
+    Without a checkpoint nothing proves what was delivered: the caller pays nothing, and what the
+    provider may bill for the prompt is written off.
+    """
+    message = record | {"lease": lease, "outcome": "expired"}
+    if message["lines"]:
+        message |= {"estimated": True, "writeoff_nanos": 0, "reason": "checkpoint"}
+    else:
+        message |= {"charge_nanos": 0, "cost_nanos": 0, "reason": "no_evidence"}
+    return seal(message)

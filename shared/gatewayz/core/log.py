@@ -1,0 +1,97 @@
+"""One JSON line per event on stderr. Guarantees that no secret and no prompt is written:
+only named, short fields are logged, and what looks like a credential is masked (F88, F89).
+"""
+
+import logging
+import re
+import sys
+import traceback
+from typing import Any
+
+import orjson
+
+_SECRET = re.compile(
+    r"(gw_(?:live|test|staging|dev)_)[0-9A-Za-z]+"
+    r"|((?:sk|pk|rk|gsk|xai|whsec|AIza|AKIA|hf|tgp|fw|csk|r8|Bearer)[-_ ]?)[A-Za-z0-9_\-.]{12,}"
+    r"|((?:key|token|secret|password|authorization)=)[^&\s\"']+"
+    r"|(://[^/@\s:]+:)[^/@\s]+(?=@)",
+    re.IGNORECASE,
+)
+MAX_FIELD_CHARS = 500
+
+
+def redact(text: str) -> str:
+    """`text` with everything that looks like a credential replaced by its prefix and ***."""
+    return _SECRET.sub(lambda m: next(g for g in m.groups() if g is not None) + "***", text)
+
+
+def _shown(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value[:50]]
+    if isinstance(value, dict):
+        return {str(key): _shown(item) for key, item in value.items()}
+    return redact(str(value))[:MAX_FIELD_CHARS]
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "level": record.levelname,
+            "event": redact(record.getMessage()),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["error"] = record.exc_info[0].__name__
+            line["trace"] = redact("".join(traceback.format_tb(record.exc_info[2])[-8:]))
+            line["detail"] = redact(str(record.exc_info[1]))[:MAX_FIELD_CHARS]
+        return orjson.dumps(line, default=str).decode()
+
+
+class Log:
+    """`log.info("charge_sent", request_id=…)`: an event name and named fields, nothing else."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def _write(self, level: int, event: str, fields: dict[str, Any], error: bool = False) -> None:
+        if self._logger.isEnabledFor(level):
+            shown = {key: _shown(value) for key, value in fields.items()}
+            self._logger.log(level, event, exc_info=error, extra={"fields": shown})
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._write(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._write(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write(logging.ERROR, event, fields)
+
+    def evidence(self, event: str, text: str) -> None:
+        """An ERROR line with `text` whole: money that only this line can prove (D7)."""
+        if self._logger.isEnabledFor(logging.ERROR):
+            self._logger.error(event, extra={"fields": {"evidence": redact(text)}})
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """An ERROR line with the current exception; its text is redacted."""
+        self._write(logging.ERROR, event, fields, error=True)
+
+
+def get_log(name: str) -> Log:
+    return Log(name)
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """Send our JSON lines to stderr; safe to call twice."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger("gatewayz")
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    root.propagate = False

@@ -1,0 +1,214 @@
+"""The one reader of the environment for configuration. Guarantees one frozen, typed, documented
+`Settings`; never prints a secret. README's configuration table is generated from the fields.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+STAGES = ("production", "staging", "test", "local")
+MIN_PEPPER_CHARS = 32
+SUPAVISOR_TRANSACTION_PORT = ":6543/"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one line for the operator."""
+
+
+def _set(env: str, default: Any, doc: str, *, secret: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"env": env, "doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    database_url: str = _set(
+        "DATABASE_URL", "", "Postgres connection URL (direct or pooled)", secret=True
+    )
+    database_pooled: bool = _set(
+        "DATABASE_POOLED",
+        False,
+        "the URL is a transaction-mode pooler: no prepared statements (implied by port 6543)",
+    )
+    redis_url: str = _set("REDIS_URL", "", "Redis or Valkey connection URL", secret=True)
+    redis_timeout_ms: int = _set(
+        "GATEWAYZ_REDIS_TIMEOUT_MS", 250, "a script slower than this counts as Redis being down"
+    )
+    rpc_timeout_ms: int = _set(
+        "GATEWAYZ_RPC_TIMEOUT_MS", 2000, "time limit of a database call on the request path"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    pepper: str = _set(
+        "GATEWAYZ_KEY_PEPPER",
+        "",
+        "secret under which API keys are hashed; at least 32 characters, never change it",
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    host: str = _set("HOST", "127.0.0.1", "address to listen on")
+    port: int = _set("PORT", 8000, "port to listen on")
+    max_body_bytes: int = _set(
+        "GATEWAYZ_MAX_BODY_BYTES", 32 * 1024 * 1024, "largest request body (413 above it)"
+    )
+    max_answer_bytes: int = _set(
+        "GATEWAYZ_MAX_ANSWER_BYTES", 32 * 1024 * 1024, "largest non-streamed upstream answer"
+    )
+    max_requests: int = _set(
+        "GATEWAYZ_MAX_REQUESTS", 2000, "requests one process carries at once (503 above it)"
+    )
+    max_inflight_bytes: int = _set(
+        "GATEWAYZ_MAX_INFLIGHT_BYTES",
+        256 * 1024 * 1024,
+        "request bodies one process holds at once (503 above it)",
+    )
+    status_hold_s: float = _set(
+        "GATEWAYZ_STATUS_HOLD_S", 15.0, "how long the HTTP status waits for the first token"
+    )
+    keepalive_s: float = _set(
+        "GATEWAYZ_KEEPALIVE_S", 15.0, "silence after which a stream gets a keepalive comment"
+    )
+    deadline_s: float = _set(
+        "GATEWAYZ_DEADLINE_S", 870.0, "longest request; 15 s under the platform's own limit"
+    )
+    stop_grace_s: float = _set(
+        "GATEWAYZ_STOP_GRACE_S", 10.0, "how long running streams may go on after SIGTERM"
+    )
+    left_grace_s: float = _set(
+        "GATEWAYZ_LEFT_GRACE_S",
+        1.0,
+        "how long an answer nearly done is read on after its caller left",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CreditSettings:
+    lease_ttl_s: int = _set("GATEWAYZ_LEASE_TTL_S", 2400, "life of a credit lease")
+    hold_grace_s: int = _set(
+        "GATEWAYZ_HOLD_GRACE_S", 60, "a hold expires this long after its request's deadline"
+    )
+    checkpoint_s: float = _set(
+        "GATEWAYZ_CHECKPOINT_S", 5.0, "a stream's progress is recorded at least this often"
+    )
+    checkpoint_chunks: int = _set(
+        "GATEWAYZ_CHECKPOINT_CHUNKS", 64, "… or after this many chunks, whichever is first"
+    )
+    sweep_s: float = _set("GATEWAYZ_SWEEP_S", 60.0, "period of the hold sweeper")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    providers_file: str = _set(
+        "GATEWAYZ_PROVIDERS", "", "TOML file with more providers and [[models]]"
+    )
+    sandbox_url: str = _set(
+        "GATEWAYZ_SANDBOX_URL", "", "base URL of the sandbox provider; `gatewayz dev` sets it"
+    )
+    discover_local: bool = _set(
+        "GATEWAYZ_DISCOVER_LOCAL", False, "look for local model servers; `gatewayz dev` sets it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    stores: StoreSettings
+    keys: KeySettings
+    http: HttpSettings
+    credit: CreditSettings
+    catalog: CatalogSettings
+    stage: str = _set("GATEWAYZ_STAGE", "production", "production, staging, test or local")
+    log_level: str = _set("GATEWAYZ_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
+    cron_secret: str = _set(
+        "CRON_SECRET", "", "bearer secret with which the platform calls schedules", secret=True
+    )
+    home: str = _set(
+        "GATEWAYZ_HOME", ".gatewayz", "folder of the local stack: data, key and logs"
+    )
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home).expanduser().resolve()
+
+    @property
+    def pooled(self) -> bool:
+        url = self.stores.database_url
+        return self.stores.database_pooled or SUPAVISOR_TRANSACTION_PORT in url
+
+
+def _parse(env: str, text: str, kind: type) -> Any:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                text.strip().lower()
+            ]
+        return kind(text)
+    except (KeyError, ValueError):
+        raise SettingsError(f"{env}={text[:40]!r} is not a valid {kind.__name__}") from None
+
+
+def _section(kind: type[T], environ: Mapping[str, str]) -> T:
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(hints[field.name]):
+            values[field.name] = _section(hints[field.name], environ)
+        elif text := environ.get(field.metadata["env"], ""):
+            values[field.name] = _parse(field.metadata["env"], text, hints[field.name])
+    return kind(**values)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment (or the mapping given); SettingsError on a bad value."""
+    settings = _section(Settings, os.environ if environ is None else environ)
+    if settings.stage not in STAGES:
+        raise SettingsError(f"GATEWAYZ_STAGE={settings.stage[:40]!r} is not one of {STAGES}")
+    return settings
+
+
+def check_serving(settings: Settings) -> None:
+    """Refuse to serve requests without stores or with an empty or weak secret (F20)."""
+    if not settings.stores.database_url:
+        raise SettingsError("DATABASE_URL is not set: Gatewayz needs a Postgres database")
+    if not settings.stores.redis_url:
+        raise SettingsError("REDIS_URL is not set: Gatewayz needs Redis or Valkey")
+    if len(settings.keys.pepper) < MIN_PEPPER_CHARS:
+        raise SettingsError(
+            f"GATEWAYZ_KEY_PEPPER must be a secret of at least {MIN_PEPPER_CHARS} characters"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One documented variable; `default` is its text, empty for secrets."""
+
+    env: str
+    kind: str
+    default: str
+    doc: str
+    secret: bool
+
+
+def describe_settings(kind: type = Settings) -> Iterator[SettingRow]:
+    """Every environment variable with type, default and meaning, in order."""
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from describe_settings(hints[field.name])
+        else:
+            meta = field.metadata
+            yield SettingRow(
+                meta["env"],
+                hints[field.name].__name__,
+                "" if meta["secret"] else str(field.default),
+                meta["doc"],
+                meta["secret"],
+            )

@@ -1,0 +1,1 @@
+"""Wire protocols, both directions, pure: no I/O, no clock, no environment."""

@@ -1,0 +1,129 @@
+"""Whole chat completions: reads what a provider answered, writes what the client gets.
+
+Only id, model, usage and provider are ours; everything else of the answer travels. Anything that
+is no completion raises before a caller sees it (F33, F37).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gatewayz.core.errors import UpstreamBroken
+from gatewayz.dialects.form import JsonObject, Style, UsageReport
+from gatewayz.dialects.openai_chat.errors import decode_error_object
+from gatewayz.dialects.openai_chat.frames import created_s
+from gatewayz.dialects.openai_chat.mend import FAILED_REASONS, mend_finish, mend_message
+from gatewayz.dialects.openai_chat.meter import OutputMeter
+from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage
+
+NO_COMPLETION = "The provider's answer is no chat completion."
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decoded completion. `usage` is the upstream's, raw; `stated_cost` its own price in USD.
+
+    `empty`: neither content nor a finish reason nor counted output (D20: no charge).
+    """
+
+    body: JsonObject
+    usage: JsonObject | None
+    stated_cost: float | None
+    finish: str | None
+    output_tokens_estimate: int
+    output_bytes: int
+    empty: bool
+
+    @property
+    def native_id(self) -> str | None:
+        value = self.body.get("id")
+        return value if type(value) is str else None
+
+
+def decode_answer(
+    raw: bytes,
+    usage_paths: Mapping[str, str],
+    *,
+    provider: str = "",
+    error_map: Mapping[str, str] | None = None,
+) -> Answer:
+    """UpstreamBroken for HTML, nothing, half JSON or another shape; for an error object, its class."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise UpstreamBroken(NO_COMPLETION, provider=provider) from None
+    if type(body) is not dict:
+        raise UpstreamBroken(NO_COMPLETION, provider=provider)
+    choices = body.get("choices")
+    if body.get("error") or body.get("object") == "error":
+        raise decode_error_object(provider, body, error_map)
+    if type(choices) is not list or not choices:
+        raise UpstreamBroken(NO_COMPLETION, provider=provider)
+    meter = OutputMeter()
+    finish: str | None = None
+    content = False
+    for choice in choices:
+        message = choice.get("message") if type(choice) is dict else None
+        if type(message) is not dict:
+            raise UpstreamBroken(NO_COMPLETION, provider=provider)
+        if choice.get("error") or choice.get("finish_reason") in FAILED_REASONS:
+            raise decode_error_object(provider, choice, error_map)
+        spoke = meter.add_message(message)
+        reason = choice.get("finish_reason") or ("stop" if spoke else None)
+        finish = finish or mend_finish(reason, bool(message.get("tool_calls")))
+        content = content or spoke
+    usage = find_usage(body)
+    counted = bool(usage and (usage.get("completion_tokens") or usage.get("output_tokens")))
+    return Answer(
+        body=body,
+        usage=usage,
+        stated_cost=find_cost(body, usage_paths),
+        finish=finish,
+        output_tokens_estimate=meter.tokens,
+        output_bytes=meter.bytes,
+        empty=not content and finish is None and not counted,
+    )
+
+
+def encode_answer(
+    answer: Answer,
+    *,
+    chat_id: str,
+    model: str,
+    provider: str,
+    style: Style,
+    report: UsageReport,
+) -> bytes:
+    body = {name: value for name, value in answer.body.items() if name not in _OURS}
+    ours: JsonObject = {
+        "id": chat_id,
+        "object": "chat.completion",
+        "created": body.pop("created", None) or created_s(chat_id),
+        "model": model,
+    }
+    if style == "openrouter":
+        ours["provider"] = provider
+    prefix = chat_id[-12:].lower()
+    ours["choices"] = [_choice(choice, i, prefix, style) for i, choice in enumerate(body.pop("choices"))]
+    usage = encode_usage(answer.usage, report, style)
+    return orjson.dumps({**ours, **body, "usage": usage})
+
+
+_OURS = frozenset({"id", "object", "model", "usage", "provider", "x_groq", "cost"})
+
+
+def _choice(choice: JsonObject, position: int, prefix: str, style: Style) -> JsonObject:
+    message: dict[str, Any] = dict(choice["message"])
+    mend_message(message, prefix)
+    message.setdefault("role", "assistant")
+    native = choice.get("finish_reason")
+    finish = mend_finish(native or "stop", bool(message.get("tool_calls")))
+    written = {**choice, "message": message, "finish_reason": finish}
+    written.setdefault("index", position)
+    written.setdefault("logprobs", None)
+    written.pop("usage", None)
+    if style == "openrouter":
+        written.setdefault("native_finish_reason", native)
+    return written

@@ -1,0 +1,404 @@
+"""A streamed chat completion on its way through: bytes in, bytes out (D27, D28).
+
+Holds back lifecycle frames until the first content and the finish until close(), so that failures
+before a token stay failures and the charge is known before the last frame. Parses every event
+once; rewrites id and model as byte patterns. Never ends cleanly what did not end cleanly.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError
+from gatewayz.dialects.form import JsonObject, Style, UsageReport
+from gatewayz.dialects.openai_chat.errors import decode_error_object, error_object
+from gatewayz.dialects.openai_chat.frames import DONE, KEEPALIVE, created_s, frame
+from gatewayz.dialects.openai_chat.mend import (
+    FAILED_REASONS,
+    ToolCalls,
+    mend_content,
+    mend_finish,
+)
+from gatewayz.dialects.openai_chat.meter import OutputMeter
+from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage
+from gatewayz.dialects.sse import EventTooLarge, SseParser
+
+__all__ = ["DONE", "KEEPALIVE", "ChatStream"]
+
+# Lifecycle frames say nothing new after the first few; an upstream may send them for ever.
+MAX_HELD_FRAMES = 64
+_NULL_USAGE = b',"usage":null'
+_OURS = ("id", "object", "created", "model", "provider")
+_EMPTY: Mapping[str, str] = {}
+
+
+class _Choice:
+    """What one choice has shown so far."""
+
+    __slots__ = ("finish", "native_finish", "tools")
+
+    def __init__(self, prefix: str) -> None:
+        self.tools = ToolCalls(prefix)
+        self.finish: str | None = None
+        self.native_finish: Any = None
+
+
+class ChatStream:
+    """feed() every block, end() at the end of input, then close() or fail(), whichever is true."""
+
+    def __init__(
+        self,
+        *,
+        chat_id: str,
+        model: str,
+        provider: str,
+        style: Style,
+        include_usage: bool,
+        n: int = 1,
+        usage_paths: Mapping[str, str] = _EMPTY,
+        error_map: Mapping[str, str] = _EMPTY,
+    ) -> None:
+        self.started = False  # content was seen: the first token
+        self.done = False  # the upstream said [DONE]
+        self.error: UpstreamError | None = None
+        self.usage: JsonObject | None = None  # the upstream's last, raw: it is cumulative
+        self.stated_cost: float | None = None  # in USD
+        self.native_id: str | None = None
+        self._provider = provider
+        self._style: Style = style
+        self._include_usage = include_usage
+        self._n = n
+        self._paths = usage_paths
+        self._error_map = error_map
+        self._parser = SseParser()
+        self._meter = OutputMeter()
+        self._choices: dict[int, _Choice] = {}
+        self._unfinished = n
+        self._held: list[bytes] = []  # before the first content
+        self._tail: list[JsonObject] = []  # from the last finish on
+        self._carried: JsonObject = {}  # fields of chunks without choices, for the next chunk
+        self._events = 0
+        self._ended = False
+        self._ours: JsonObject = {
+            "id": chat_id,
+            "object": "chat.completion.chunk",
+            "created": created_s(chat_id),
+            "model": model,
+        }
+        if style == "openrouter":
+            self._ours["provider"] = provider
+        # The upstream's id and model as they stand in its chunks, and what replaces them.
+        self._id_bytes = self._model_bytes = b""
+        self._new_id = self._new_model = b""
+        self._native_model: Any = None
+        self._keep_null_usage = include_usage and style == "openai"
+
+    # ------------------------------------------------------------------ what was seen
+
+    @property
+    def finish(self) -> str | None:
+        """The finish reason of the first choice that has one."""
+        return next((c.finish for c in self._choices.values() if c.finish), None)
+
+    @property
+    def finished(self) -> bool:
+        """Every choice has a finish reason: only usage and [DONE] may follow."""
+        return self._unfinished <= 0
+
+    @property
+    def clean_end(self) -> bool:
+        """Whether the input may end here: all finished or [DONE] seen, and no error."""
+        return self.error is None and (self.done or self.finished)
+
+    @property
+    def empty(self) -> bool:
+        """Neither content nor finish reason: nothing to charge (D20)."""
+        return not self.started and self.finish is None
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of text delivered: content, reasoning, refusals, tool calls."""
+        return self._meter.bytes
+
+    @property
+    def output_tokens_estimate(self) -> int:
+        return self._meter.tokens
+
+    # ------------------------------------------------------------------ input
+
+    def feed(self, block: bytes) -> bytes:
+        """What may go to the client now; b"" while nothing may."""
+        if self.error is not None or self.done:
+            return b""
+        try:
+            events = self._parser.feed(block)
+        except EventTooLarge:
+            self._break("The provider sent an event that is too large.")
+            return b""
+        if len(events) == 1:
+            return self._take(events[0].event, events[0].data)
+        return b"".join([self._take(event, data) for event, data in events])
+
+    def end(self) -> bytes:
+        """The input has ended. Afterwards `error` is set unless the end was clean."""
+        out = b""
+        if not self._ended and self.error is None and not self.done:
+            out = b"".join([self._take(e.event, e.data, last=True) for e in self._parser.close()])
+        self._ended = True
+        if self.error is None and not self.clean_end:
+            self._break(
+                "The provider ended the stream early."
+                if self._events
+                else "The provider's answer is no event stream."
+            )
+        return out
+
+    def _take(self, event: str | None, data: bytes, *, last: bool = False) -> bytes:
+        if self.error is not None or self.done:
+            return b""
+        if data == b"[DONE]":
+            self.done = True
+            return b""
+        self._events += 1
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            if not last:  # half an event at the end of input is a cut, not nonsense
+                self._break("The provider sent an event that is not JSON.")
+            return b""
+        if type(chunk) is not dict:
+            self._break("The provider sent an event of an unknown form.")
+            return b""
+        if event == "error" or chunk.get("error") or chunk.get("object") == "error":
+            # A complete answer stays complete whatever is said after it.
+            if not self.finished:
+                self.error = decode_error_object(self._provider, chunk, self._error_map)
+                return b""
+        return self._relay(chunk, data)
+
+    def _relay(self, chunk: JsonObject, data: bytes) -> bytes:
+        changed = False
+        if "usage" in chunk or "x_groq" in chunk:
+            changed = self._read_usage(chunk)
+        choices = chunk.get("choices")
+        if not choices:
+            if choices == []:
+                self._carry(chunk)
+            return b""
+        if type(choices) is not list:
+            self._break("The provider sent an event of an unknown form.")
+            return b""
+        was_finished = self._unfinished <= 0
+        content = False
+        for choice in choices:
+            if type(choice) is not dict:
+                self._break("The provider sent an event of an unknown form.")
+                return b""
+            delta = choice.get("delta")
+            if type(delta) is dict:
+                changed = self._mend(choice, delta) or changed
+                content = self._meter.add_message(delta) or content
+            if choice.get("finish_reason"):
+                changed = self._finish(choice, chunk) or changed
+                if self.error is not None:
+                    return b""
+        if self._carried:
+            chunk = {**self._carried, **chunk}
+            self._carried = {}
+            changed = True
+        if content:
+            self.started = True
+        if self._unfinished <= 0:
+            self._hold_tail(chunk, was_finished=was_finished, content=content)
+            return b""
+        out = self._rewrite(chunk, data, changed)
+        if not self.started:
+            if len(self._held) < MAX_HELD_FRAMES:
+                self._held.append(out)
+            return b""
+        if self._held:
+            self._held.append(out)
+            out = b"".join(self._held)
+            self._held = []
+        return out
+
+    def _read_usage(self, chunk: JsonObject) -> bool:
+        """Take the usage out of a chunk; whether the chunk was changed."""
+        usage = find_usage(chunk)
+        if usage is not None:
+            self.usage = usage
+            cost = find_cost(chunk, self._paths)
+            self.stated_cost = self.stated_cost if cost is None else cost
+        changed = chunk.get("usage") is not None
+        if changed:
+            del chunk["usage"]
+        groq = chunk.get("x_groq")
+        if type(groq) is dict and "usage" in groq:
+            del groq["usage"]
+            return True
+        return changed
+
+    def _mend(self, choice: JsonObject, delta: JsonObject) -> bool:
+        changed = type(delta.get("content")) in (list, dict) and mend_content(delta)
+        calls = delta.get("tool_calls")
+        if type(calls) is list and calls:
+            changed = self._choice(choice).tools.mend(calls) or changed
+        return changed
+
+    def _choice(self, choice: JsonObject) -> _Choice:
+        index = choice.get("index")
+        if type(index) is not int:
+            index = choice["index"] = 0
+        known = self._choices.get(index)
+        if known is None:
+            prefix = f"{self._ours['id'][-12:].lower()}_{index}"
+            known = self._choices[index] = _Choice(prefix)
+        return known
+
+    def _finish(self, choice: JsonObject, chunk: JsonObject) -> bool:
+        """Note a finish reason; whether the choice was changed."""
+        native = choice["finish_reason"]
+        known = self._choice(choice)
+        if (native in FAILED_REASONS or choice.get("error")) and known.finish is None:
+            self.error = decode_error_object(self._provider, {**chunk, **choice}, self._error_map)
+            return False
+        if type(choice.get("usage")) is dict:
+            self.usage = choice.pop("usage")
+        reason = mend_finish(native, known.tools.seen)
+        if reason is None:
+            return False
+        if known.finish is None:
+            known.finish, known.native_finish = reason, native
+            self._unfinished -= 1
+        choice["finish_reason"] = known.finish
+        if self._style == "openrouter":
+            choice.setdefault("native_finish_reason", native)
+            return True
+        return bool(reason != native)
+
+    def _carry(self, chunk: JsonObject) -> None:
+        """Keep what a chunk without choices says (filters, citations) for one that has some."""
+        extra = {name: v for name, v in chunk.items() if name not in _OURS and name != "choices"}
+        extra = {name: v for name, v in extra.items() if v is not None and name != "cost"}
+        if self._tail:
+            self._tail[-1] = {**extra, **self._tail[-1]}
+        else:
+            self._carried.update(extra)
+        self._note_native(chunk)
+
+    def _hold_tail(self, chunk: JsonObject, *, was_finished: bool, content: bool) -> None:
+        self._note_native(chunk)
+        if was_finished and not content:
+            return  # the finish said again
+        chunk.pop("cost", None)
+        self._tail.append(chunk)
+
+    # ------------------------------------------------------------------ output
+
+    def _note_native(self, chunk: JsonObject) -> None:
+        if self.native_id is not None:
+            return
+        native, model = chunk.get("id"), chunk.get("model")
+        if type(native) is str and native:
+            self.native_id = native
+        created = chunk.get("created")
+        if type(created) is int and created > 0:
+            self._ours["created"] = created
+        self._native_model = model
+
+    def _learn_patterns(self, chunk: JsonObject, data: bytes) -> None:
+        """Id and model as this upstream writes them, with or without a space after the colon."""
+        self._note_native(chunk)
+        if self.native_id is None or type(self._native_model) is not str:
+            return
+        for colon in (b":", b": "):
+            id_bytes = b'"id"' + colon + orjson.dumps(self.native_id)
+            model_bytes = b'"model"' + colon + orjson.dumps(self._native_model)
+            if data.count(id_bytes) == 1 and data.count(model_bytes) == 1:
+                self._id_bytes, self._model_bytes = id_bytes, model_bytes
+                self._new_id = b'"id":' + orjson.dumps(self._ours["id"])
+                self._new_model = b'"model":' + orjson.dumps(self._ours["model"])
+                if "provider" in self._ours:
+                    self._new_model += b',"provider":' + orjson.dumps(self._provider)
+                return
+
+    def _rewrite(self, chunk: JsonObject, data: bytes, changed: bool) -> bytes:
+        if not self._id_bytes:
+            self._learn_patterns(chunk, data)
+        if (
+            not changed
+            and data.count(self._id_bytes) == 1
+            and data.count(self._model_bytes) == 1
+            and self._id_bytes
+            and chunk.get("id") == self.native_id
+            and chunk.get("model") == self._native_model
+            and "object" in chunk
+            and b"\n" not in data
+            and not ("provider" in self._ours and "provider" in chunk)
+        ):
+            if "usage" in chunk and not self._keep_null_usage:
+                if data.count(_NULL_USAGE) != 1:
+                    chunk.pop("usage")
+                    return self._encode(chunk)
+                data = data.replace(_NULL_USAGE, b"")
+            data = data.replace(self._id_bytes, self._new_id)
+            return b"data: " + data.replace(self._model_bytes, self._new_model) + b"\n\n"
+        if not self._keep_null_usage:
+            chunk.pop("usage", None)
+        return self._encode(chunk)
+
+    def _encode(self, chunk: JsonObject) -> bytes:
+        return frame({**self._ours, **{k: v for k, v in chunk.items() if k not in _OURS}})
+
+    def close(self, report: UsageReport, *, finish: str | None = None) -> bytes:
+        """The end of a complete answer: finish, usage with the charge, [DONE].
+
+        `finish` ends choices that have no reason yet ("length" when the credit is used up, D9).
+        """
+        out = self._held
+        self._held = []
+        self._end_choices(finish)
+        out += [self._encode(chunk) for chunk in self._tail]
+        usage = encode_usage(self.usage, report, self._style)
+        if self._style == "openrouter":
+            out.append(frame({**self._ours, "choices": self._last_choices(), "usage": usage}))
+        elif self._include_usage:
+            out.append(frame({**self._ours, "choices": [], "usage": usage}))
+        out.append(DONE)
+        return b"".join(out)
+
+    def _end_choices(self, finish: str | None) -> None:
+        missing = [i for i in range(self._n) if not (c := self._choices.get(i)) or not c.finish]
+        for index in missing if self._unfinished > 0 else ():
+            choice = self._choice({"index": index})
+            choice.finish = mend_finish(finish or "stop", choice.tools.seen)
+            delta: JsonObject = {"index": index, "delta": {}, "finish_reason": choice.finish}
+            if self._style == "openrouter":
+                delta["native_finish_reason"] = None
+            self._tail.append({"choices": [delta]})
+        self._unfinished = 0
+
+    def _last_choices(self) -> list[JsonObject]:
+        """Clients of this style read choices[0] of every frame, so the finish is said again."""
+        return [
+            {
+                "index": index,
+                "delta": {"role": "assistant", "content": ""},
+                "finish_reason": choice.finish,
+                "native_finish_reason": choice.native_finish,
+            }
+            for index, choice in sorted(self._choices.items())
+        ]
+
+    def fail(self, error: GatewayError) -> bytes:
+        """The end of an answer that failed (D27): never one a client takes for complete."""
+        self._held, self._tail = [], []
+        if self._style == "openai":
+            return frame({"error": error_object(error, "openai")})
+        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+        failed = {**self._ours, "error": error_object(error, "openrouter"), "choices": [choice]}
+        return frame(failed) + DONE
+
+    def _break(self, message: str) -> None:
+        self.error = UpstreamBroken(message, provider=self._provider)

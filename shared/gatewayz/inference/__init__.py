@@ -1,0 +1,1 @@
+"""The use-case: admit → attempt → relay → finish. Start reading at run.py."""

@@ -1,0 +1,135 @@
+"""How much credit a request needs, and getting it (D9).
+
+The hold is the worst case of the dearest offer of the plan. A limit the caller set is honoured
+or refused with the number that fits; a missing one is chosen so that the answer can be paid.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gatewayz.billing.credits import Ask, Credits, Hold
+from gatewayz.catalog.model import Offer
+from gatewayz.core.errors import InsufficientCredits
+from gatewayz.core.money import usd_text
+from gatewayz.pricing.charge import UNITS_PER_PRICE
+from gatewayz.pricing.price import Price
+
+STREAM_HOLD_TOKENS = 4096
+UNKNOWN_MAX_TOKENS = 16_384
+# An answer without a limit may take a quarter of what is left, so that others find some (D9).
+SHARE = 4
+MAX_REFUSALS = 3
+
+
+class Sized(Protocol):
+    """What admission must know of a request."""
+
+    prompt_tokens: int
+    choices: int
+    max_output_tokens: int | None
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """Worst-case cost of a request at one offer: fixed for the prompt, per token for output."""
+
+    prompt_scaled: int  # nano-USD × 10^6
+    output_scaled: int  # nano-USD × 10^6 per token, all choices together
+
+    @classmethod
+    def of(cls, offer: Offer, sized: Sized) -> "Worst":
+        price = offer.price
+        assert price is not None  # an offer without a price is never planned
+        per_request = (price.of("request") or 0) * sized.choices
+        return cls(
+            sized.prompt_tokens * _dearest(price, "input", "cache_write_5m") + per_request,
+            _dearest(price, "output", "reasoning") * sized.choices,
+        )
+
+    def hold_nanos(self, output_tokens: int) -> int:
+        """At least 1: a hold of nothing would admit without limit (F52)."""
+        scaled = self.prompt_scaled + self.output_scaled * output_tokens
+        return max(1, -(-scaled // UNITS_PER_PRICE))
+
+    def tokens_for(self, nanos: int) -> int:
+        """Output tokens that `nanos` pay for besides the prompt; may be ≤ 0."""
+        if not self.output_scaled:
+            return UNKNOWN_MAX_TOKENS
+        return (nanos * UNITS_PER_PRICE - self.prompt_scaled) // self.output_scaled
+
+
+def _dearest(price: Price, *classes: str) -> int:
+    return max(price.of(name) or 0 for name in classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A hold, and the output limit to send upstream when the balance asks for one."""
+
+    hold: Hold
+    limit_tokens: int | None
+    may_grow: bool
+
+
+async def admit(credits: Credits, ask: Ask, offers: tuple[Offer, ...], sized: Sized) -> Admitted:
+    """Hold credit for the dearest offer. `ask.amount_nanos` is computed here.
+
+    InsufficientCredits names what would fit; StalePrincipal and DependencyError pass through.
+    """
+    worst = max(
+        (Worst.of(offer, sized) for offer in offers),
+        key=lambda w: w.hold_nanos(sized.max_output_tokens or STREAM_HOLD_TOKENS),
+    )
+    most = max(offer.max_output_tokens or UNKNOWN_MAX_TOKENS for offer in offers)
+    if sized.max_output_tokens is not None:
+        return await _admit_explicit(credits, ask, worst, min(sized.max_output_tokens, most))
+
+    tokens = min(most, STREAM_HOLD_TOKENS) if sized.stream else most
+    limit: int | None = None
+    for _ in range(MAX_REFUSALS):
+        try:
+            hold = await credits.admit(_with(ask, worst.hold_nanos(tokens)))
+            return Admitted(hold, limit, may_grow=sized.stream and limit is None)
+        except InsufficientCredits as refusal:
+            available = int(refusal.metadata["available_nanos"])
+            share = available if sized.stream else available // SHARE
+            affordable = worst.tokens_for(share)
+            if affordable < 1:
+                affordable = worst.tokens_for(available)
+            if affordable < 1 or refusal.code != InsufficientCredits.code:
+                raise _explained(refusal, worst.hold_nanos(1), worst, available) from refusal
+            tokens = limit = min(affordable, tokens - 1 or 1)
+    raise _explained(None, worst.hold_nanos(1), worst, 0)
+
+
+async def _admit_explicit(credits: Credits, ask: Ask, worst: Worst, tokens: int) -> Admitted:
+    amount = worst.hold_nanos(tokens)
+    try:
+        return Admitted(await credits.admit(_with(ask, amount)), None, may_grow=False)
+    except InsufficientCredits as refusal:
+        available = int(refusal.metadata["available_nanos"])
+        raise _explained(refusal, amount, worst, available) from refusal
+
+
+def _with(ask: Ask, amount_nanos: int) -> Ask:
+    return Ask(
+        ask.request_id, ask.account, ask.epoch, amount_nanos, ask.live_s, ask.record, ask.scopes
+    )
+
+
+def _explained(
+    refusal: InsufficientCredits | None, needed: int, worst: Worst, available: int
+) -> InsufficientCredits:
+    affordable = max(0, worst.tokens_for(available))
+    hint = f" With max_tokens ≤ {affordable} it fits." if affordable else ""
+    return InsufficientCredits(
+        f"This request may cost up to ${usd_text(needed)}, "
+        f"but only ${usd_text(max(0, available))} is available.{hint} Add credits to go on.",
+        code=refusal.code if refusal else None,
+        metadata={
+            "required_usd": usd_text(needed),
+            "available_usd": usd_text(max(0, available)),
+            "affordable_max_tokens": affordable,
+        },
+    )

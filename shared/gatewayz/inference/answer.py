@@ -1,0 +1,78 @@
+"""One buffered request: attempts until an offer gives a whole answer, then settle, then send."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gatewayz.catalog.model import Offer
+from gatewayz.core.errors import GatewayError, UpstreamTimeout
+from gatewayz.inference.finish import bill
+from gatewayz.inference.job import Job, request_headers
+from gatewayz.providers.config import Provider
+from gatewayz.routing.run import run_attempts
+
+JSON = (b"content-type", b"application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    offer: Offer
+    provider: Provider
+    answer: Any
+
+
+async def answer_whole(job: Job) -> None:
+    """Serve a non-streamed job to its end."""
+
+    async def attempt(offer: Offer) -> _Answered:
+        provider = job.gateway.providers[offer.provider]
+        job.serve_by(offer, provider)
+        left_s = job.deadline.left_s()
+        if left_s <= 0:
+            raise UpstreamTimeout("The request took too long.", stage="total")
+        raw = await job.gateway.client.send(
+            provider,
+            job.operation.path,
+            job.operation.encode(offer, provider, job.admitted.limit_tokens),
+            timeout_s=min(left_s, provider.timeouts.total_s or left_s),
+            max_bytes=job.gateway.settings.http.max_answer_bytes,
+        )
+        return _Answered(offer, provider, job.operation.read_answer(raw.body, provider))
+
+    try:
+        answered = await run_attempts(job.offers, attempt, job.charge.attempts)
+    except GatewayError as error:
+        return await _fail(job, error)
+    await _deliver(job, answered)
+
+
+async def _deliver(job: Job, answered: _Answered) -> None:
+    provider = answered.provider
+    report = bill(
+        job.charge,
+        answered.answer,
+        answered.offer,
+        provider.usage,
+        prompt_tokens=job.operation.prompt_tokens,
+        hold_nanos=job.admitted.hold.amount_nanos,
+        outcome="completed",
+    )
+    job.stop_clock(None)
+    freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+    body = job.operation.render_answer(answered.answer, job.charge.request_id, provider, report)
+    headers = [
+        JSON,
+        (b"x-provider", provider.slug.encode()),
+        *request_headers(job.call, job.charge.request_id),
+    ]
+    await job.call.answer(200, body, headers)
+    await freed
+
+
+async def _fail(job: Job, error: GatewayError) -> None:
+    """No offer answered: nothing is charged, and the caller learns the last cause (D26)."""
+    job.charge.outcome = "failed"
+    job.charge.bill(())
+    job.stop_clock(None)
+    freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+    await job.send_error(error)
+    await freed

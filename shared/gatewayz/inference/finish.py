@@ -1,0 +1,118 @@
+"""From what happened to what is billed (D16, D20, reliability §3). Pure but for its log lines.
+
+The upstream's usage wins over any estimate; an explicit zero stays zero; missing or nonsensical
+usage is metered from what was delivered, marked `estimated`, and never above the hold.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from gatewayz.billing.settlement import ChargeMessage, Outcome
+from gatewayz.catalog.model import Offer
+from gatewayz.core.log import get_log
+from gatewayz.core.money import NANOS_PER_USD
+from gatewayz.dialects.form import UsageReport
+from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
+from gatewayz.pricing.charge import Line, UnpricedUsage, lines_of
+from gatewayz.pricing.usage import Usage
+
+log = get_log(__name__)
+
+UNKNOWN_CONTEXT_TOKENS = 10_000_000
+# Tokenizers differ, contexts are rounded; what is beyond twice the context is a broken count.
+PLAUSIBLE_CONTEXTS = 2
+
+
+class Delivered(Protocol):
+    """What an upstream's answer, whole or streamed, says of itself."""
+
+    @property
+    def usage(self) -> Mapping[str, Any] | None: ...
+    @property
+    def stated_cost(self) -> Any: ...
+    @property
+    def finish(self) -> str | None: ...
+    @property
+    def output_tokens_estimate(self) -> int: ...
+
+
+def bill(
+    charge: ChargeMessage,
+    delivered: Delivered,
+    offer: Offer,
+    paths: Mapping[str, Any],
+    *,
+    prompt_tokens: int,
+    hold_nanos: int,
+    outcome: Outcome,
+) -> UsageReport:
+    """Write outcome, lines and amount into `charge`; the report its answer shows."""
+    usage = _stated_usage(charge, delivered, offer, paths)
+    charge.outcome, charge.finish = outcome, delivered.finish
+    charge.cost_stated_nanos = stated_nanos(delivered.stated_cost)
+    output = delivered.output_tokens_estimate
+    no_output = output == 0 if usage is None else usage.output_tokens == 0
+    if no_output and outcome != "left" and (usage is None or delivered.finish is None):
+        charge.outcome = "empty" if outcome == "completed" else outcome
+        charge.bill(())
+        return report_of(charge, usage or Usage())
+    cap = None
+    if usage is None:
+        usage, cap = Usage({"input": prompt_tokens, "output": output}), hold_nanos
+        charge.estimated = True
+    assert offer.price is not None
+    charge.bill(lines_of(usage, offer.price), cap_nanos=cap)
+    if charge.cap_nanos is not None:
+        charge.reason = "cap"
+    return report_of(charge, usage)
+
+
+def metered_lines(offer: Offer, prompt_tokens: int, output_tokens: int) -> tuple[Line, ...]:
+    """Lines of an answer under way, from our own counts: for checkpoints."""
+    assert offer.price is not None
+    return lines_of(Usage({"input": prompt_tokens, "output": output_tokens}), offer.price)
+
+
+def _stated_usage(
+    charge: ChargeMessage, delivered: Delivered, offer: Offer, paths: Mapping[str, Any]
+) -> Usage | None:
+    """The upstream's usage when it states one that can be true and has a price."""
+    assert offer.price is not None
+    try:
+        usage = read_usage(delivered.usage, paths)
+        if usage is None:
+            return None
+        limit = PLAUSIBLE_CONTEXTS * (offer.context_tokens or UNKNOWN_CONTEXT_TOKENS)
+        if max(usage.input_tokens, usage.output_tokens) > limit:
+            raise InvalidUsage("more tokens than the model can take")
+        lines_of(usage, offer.price)
+    except (InvalidUsage, UnpricedUsage) as error:
+        log.error(
+            "usage_invalid",
+            request_id=charge.request_id,
+            offer=offer.id,
+            error=type(error).__name__,
+            detail=str(error),
+        )
+        return None
+    return usage
+
+
+def stated_nanos(cost: Any) -> int | None:
+    """The cost in USD that an upstream states, in nano-USD; None when it states none."""
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < 10_000:
+        return None
+    # Somebody else's number, kept for comparison only: it never becomes a charge.
+    return round(cost * NANOS_PER_USD)
+
+
+def report_of(charge: ChargeMessage, usage: Usage) -> UsageReport:
+    return UsageReport(
+        cost_nanos=charge.charge_nanos,
+        upstream_cost_nanos=charge.cost_stated_nanos,
+        estimated=charge.estimated,
+        prompt_tokens=usage.input_tokens,
+        completion_tokens=usage.output_tokens,
+        cached_tokens=usage.units.get("cache_read", 0),
+        reasoning_tokens=usage.units.get("reasoning", 0),
+    )

@@ -1,0 +1,80 @@
+"""Everything one data-plane process needs, assembled once; its load limits and its stopping."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from gatewayz.accounts.principals import Principals
+from gatewayz.billing.credits import Credits
+from gatewayz.billing.settlement import Settlement
+from gatewayz.catalog.load import load_catalog
+from gatewayz.catalog.model import Catalog
+from gatewayz.core import clock
+from gatewayz.core.settings import Settings
+from gatewayz.net.http import HttpClient
+from gatewayz.providers.client import ProviderClient
+from gatewayz.providers.config import Provider
+from gatewayz.stores.open import Stores, open_stores
+
+
+class Gateway:
+    """`requests` counts what is running; `stop_at_s` is set once SIGTERM came (D38)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        catalog: Catalog,
+        providers: Mapping[str, Provider],
+    ) -> None:
+        self.settings = settings
+        self.stores = stores
+        self.catalog = catalog
+        self.providers = providers
+        self.credits = Credits(
+            stores.postgres, stores.redis, lease_ttl_s=settings.credit.lease_ttl_s
+        )
+        self.settlement = Settlement(stores.queue, self.credits)
+        self.principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
+        self.http = HttpClient()
+        self.client = ProviderClient(self.http, stores.secrets)
+        self.requests = 0
+        self.inflight_bytes = 0
+        self.stop_at_s: float | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    @property
+    def full(self) -> bool:
+        http = self.settings.http
+        return (
+            self.stop_at_s is not None
+            or self.requests >= http.max_requests
+            or self.inflight_bytes >= http.max_inflight_bytes
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """A task that outlives its caller's cancellation and is waited for when stopping."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def begin_stop(self) -> None:
+        """Take no new requests; running streams end with an error frame after the grace time."""
+        if self.stop_at_s is None:
+            self.stop_at_s = clock.monotonic_s() + self.settings.http.stop_grace_s
+
+    async def close(self) -> None:
+        """Wait for what runs, then close clients and stores."""
+        while self._running:
+            await asyncio.wait(self._running)
+        await self.credits.finish_background()
+        await self.http.aclose()
+        await self.stores.close()
+
+
+def open_gateway(settings: Settings) -> Gateway:
+    """The process's gateway; connects lazily. SettingsError when something is missing."""
+    stores = open_stores(settings)
+    providers, catalog = load_catalog(settings.catalog)
+    return Gateway(settings, stores, catalog, providers)

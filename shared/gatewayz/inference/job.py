@@ -1,0 +1,90 @@
+"""One admitted request on its way: what every step of the use-case reads and writes."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gatewayz.billing.settlement import ChargeMessage
+from gatewayz.catalog.model import Offer
+from gatewayz.core import clock
+from gatewayz.core.deadline import Deadline
+from gatewayz.core.errors import GatewayError
+from gatewayz.core.ids import public_id
+from gatewayz.inference.admit import Admitted
+from gatewayz.inference.gateway import Gateway
+from gatewayz.net.asgi import Call, RawHeaders
+from gatewayz.providers.config import Provider
+
+
+class Operation(Protocol):
+    """A kind of request (D39): estimate (the sizes), encode, read usage, render."""
+
+    path: str
+    keepalive: bytes
+    model: str
+    stream: bool
+    prompt_tokens: int
+    choices: int
+    max_output_tokens: int | None
+    end_user: str | None
+    session: str | None
+
+    def encode(self, offer: Offer, provider: Provider, limit_tokens: int | None) -> bytes: ...
+    def read_answer(self, raw: bytes, provider: Provider) -> Any: ...
+    def render_answer(
+        self, answer: Any, request_id: str, provider: Provider, report: Any
+    ) -> bytes: ...
+    def open_stream(self, request_id: str, provider: Provider) -> Any: ...
+    def render_error(
+        self, error: GatewayError, request_id: str | None
+    ) -> tuple[int, bytes, RawHeaders]: ...
+    def error_frame(self, error: GatewayError, request_id: str) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Job:
+    """`charge` is filled as the request proceeds; `offers` is the plan."""
+
+    gateway: Gateway
+    operation: Operation
+    call: Call
+    charge: ChargeMessage
+    offers: tuple[Offer, ...]
+    admitted: Admitted
+    deadline: Deadline
+    started_s: float
+
+    def serve_by(self, offer: Offer, provider: Provider) -> None:
+        """The offer now being tried is the one that is billed if it answers."""
+        assert offer.price is not None
+        self.charge.offer = offer.id
+        self.charge.provider = provider.slug
+        self.charge.price_version = offer.price.version
+
+    def stop_clock(self, first_content_s: float | None) -> None:
+        self.charge.total_ms = round((clock.monotonic_s() - self.started_s) * 1000)
+        if first_content_s is not None:
+            self.charge.first_token_ms = round((first_content_s - self.started_s) * 1000)
+
+    async def send_error(self, error: GatewayError) -> None:
+        await send_error(self.call, self.operation, error, self.charge.request_id)
+
+
+def request_headers(call: Call, request_id: str | None) -> RawHeaders:
+    """X-Request-ID is the caller's label, else our id; X-Generation-Id is always ours (D1)."""
+    headers = []
+    label = call.client_request_id or request_id
+    if label is not None:
+        headers.append((b"x-request-id", label.encode()))
+    if request_id is not None:
+        headers.append((b"x-generation-id", public_id(request_id, "gen-").encode()))
+    return headers
+
+
+async def send_error(
+    call: Call, operation: Operation, error: GatewayError, request_id: str
+) -> None:
+    """The error as a whole answer, or as the last frame when the status is already out."""
+    if call.started:
+        return await call.end(operation.error_frame(error, request_id))
+    status, body, headers = operation.render_error(error, request_id)
+    await call.answer(status, body, [*headers, *request_headers(call, request_id)])

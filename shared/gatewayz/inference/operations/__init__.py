@@ -1,0 +1,1 @@
+"""The kinds of request: each has four parts, estimate, encode, read usage, render (D39)."""

@@ -1,0 +1,298 @@
+"""One streamed request: attempts until the first content, then bytes as they come.
+
+Guarantees: a true status as long as nothing was sent; no clean end after a failure (D27); the
+charge message is stored before the last bytes go out; checkpoints in between (D6, D9).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from gatewayz.billing.settlement import Outcome
+from gatewayz.catalog.model import Offer
+from gatewayz.core import clock
+from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamTimeout
+from gatewayz.dialects.form import UsageReport
+from gatewayz.dialects.openai_chat.stream import ChatStream
+from gatewayz.inference.finish import bill, metered_lines
+from gatewayz.inference.job import Job, request_headers
+from gatewayz.inference.watch import LAST_WRITE_S, CallerLeft, Watch
+from gatewayz.net.http import HttpStream, NetError
+from gatewayz.providers.client import upstream_error
+from gatewayz.providers.config import Provider
+from gatewayz.routing.run import run_attempts
+
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+# The end of the body follows its last frame at once; reading it lets the connection be used again.
+TAIL_S = 0.25
+# Above every limit of ours: the watch ends a stream, not the single read.
+READ_LIMIT_S = 3600.0
+# The hold grows before it is used up, so that the stream need not wait for more.
+GROW_AT = 0.75
+
+
+class _Interrupted(Exception):
+    """Our own limit ended the stream before any content; not the provider's failure."""
+
+
+@dataclass(slots=True)
+class _Opened:
+    offer: Offer
+    provider: Provider
+    upstream: HttpStream
+    chat: ChatStream
+    first: bytes
+
+
+class StreamRelay:
+    """Relays one job. `run` returns when the caller has its last byte and the hold is freed."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._headers = STREAM_HEADERS + request_headers(job.call, job.charge.request_id)
+        self._watch = Watch(
+            job.gateway,
+            job.call,
+            deadline=job.deadline,
+            headers=self._headers,
+            keepalive=job.operation.keepalive,
+        )
+        self._chunks = 0
+        self._checkpoint_s = clock.monotonic_s()
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._out_of_credit = False
+
+    def caller_left(self) -> None:
+        self._watch.caller_left()
+
+    async def run(self) -> None:
+        job = self._job
+        try:
+            opened = await run_attempts(job.offers, self._attempt, job.charge.attempts)
+        except GatewayError as error:
+            await self._end_before_content(error, "failed")
+        except _Interrupted:
+            cause = self._watch.cause
+            if isinstance(cause, GatewayError):
+                await self._end_before_content(cause, "failed")
+            else:
+                await self._end_left_early()
+        else:
+            try:
+                await self._relay(opened)
+            finally:
+                await self._let_go(opened.upstream)
+        finally:
+            self._watch.stop()
+
+    # ------------------------------------------------------------ until the first content
+
+    async def _attempt(self, offer: Offer) -> _Opened:
+        """Open an offer's stream and read to its first content, or fail as a whole."""
+        job, watch = self._job, self._watch
+        provider = job.gateway.providers[offer.provider]
+        job.serve_by(offer, provider)
+        watch.stops_billing = provider.cancel_stops_billing
+        limit_s = provider.timeouts.first_token(reasons=offer.reasons)
+        body = job.operation.encode(offer, provider, job.admitted.limit_tokens)
+        upstream: HttpStream | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                watch.arm(limit, "first_token", limit_s)
+                upstream = await job.gateway.client.open(
+                    provider, job.operation.path, body, timeout_s=limit_s
+                )
+                chat = job.operation.open_stream(job.charge.request_id, provider)
+                first = await self._read_to_content(upstream, chat, provider)
+            watch.content()
+            return _Opened(offer, provider, upstream, chat, first)
+        except BaseException as error:
+            if upstream is not None:
+                await upstream.aclose()
+            if isinstance(error, TimeoutError):
+                if isinstance(watch.cause, UpstreamTimeout) and watch.cause.stage != "total":
+                    raise watch.cause from None
+                raise _Interrupted from None
+            if isinstance(error, NetError):
+                raise upstream_error(provider.slug, error) from error
+            raise
+        finally:
+            watch.disarm()
+
+    async def _read_to_content(
+        self, upstream: HttpStream, chat: ChatStream, provider: Provider
+    ) -> bytes:
+        while not chat.started and not chat.done:
+            block = await upstream.read(READ_LIMIT_S)
+            if not block:
+                break
+            first = chat.feed(block)
+            if chat.error is not None and not first:
+                raise chat.error
+            if first:
+                return first
+        if not chat.started and not chat.clean_end:
+            raise UpstreamBroken("The provider ended without an answer.", provider=provider.slug)
+        return b""
+
+    # ------------------------------------------------------------ after it
+
+    async def _relay(self, opened: _Opened) -> None:
+        job, call, watch = self._job, self._job.call, self._watch
+        outcome: Outcome = "completed"
+        failure: GatewayError | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                watch.arm(limit, "idle", opened.provider.timeouts.idle_s)
+                if not call.started:
+                    provider_header = (b"x-provider", opened.provider.slug.encode())
+                    await call.start(200, [*self._headers, provider_header])
+                if opened.first:
+                    await watch.write(opened.first)
+                await self._pump(opened)
+            if not opened.chat.clean_end and not self._out_of_credit:
+                outcome = "cut"
+                failure = opened.chat.error or UpstreamBroken("The provider's stream was cut.")
+        except NetError as error:
+            outcome, failure = "cut", upstream_error(opened.provider.slug, error)
+        except TimeoutError:
+            cause = watch.cause
+            outcome = "left" if isinstance(cause, CallerLeft) else "cut"
+            failure = cause if isinstance(cause, GatewayError) else None
+        finally:
+            watch.disarm()
+        if watch.left_at_s is not None and outcome == "cut" and opened.chat.error is None:
+            outcome = "left"
+        await self._settle(opened, outcome, failure)
+
+    async def _pump(self, opened: _Opened) -> None:
+        upstream, chat, watch = opened.upstream, opened.chat, self._watch
+        while not chat.done and chat.error is None:
+            block = await upstream.read(READ_LIMIT_S)
+            if not block:
+                return
+            out = chat.feed(block)
+            if out:
+                watch.content()
+                await watch.write(out)
+            self._chunks += 1
+            if self._progress_due():
+                self._start_checkpoint(opened)
+            if self._out_of_credit:
+                return
+
+    async def _settle(
+        self, opened: _Opened, outcome: Outcome, failure: GatewayError | None
+    ) -> None:
+        """Price what was delivered, store the message, then send the last bytes."""
+        job = self._job
+        if self._checkpoint is not None:
+            await self._checkpoint
+        report = bill(
+            job.charge,
+            opened.chat,
+            opened.offer,
+            opened.provider.usage,
+            prompt_tokens=job.operation.prompt_tokens,
+            hold_nanos=job.admitted.hold.amount_nanos,
+            outcome=outcome,
+        )
+        job.stop_clock(self._watch.first_content_s)
+        freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+        await self._last_bytes(opened.chat, failure, report)
+        await freed
+
+    async def _last_bytes(
+        self, chat: ChatStream, failure: GatewayError | None, report: UsageReport
+    ) -> None:
+        self._watch.stop()
+        if self._watch.left_at_s is not None:
+            return await self._job.call.end()
+        if failure is not None:
+            last = chat.fail(failure)
+        elif self._out_of_credit:
+            last = chat.close(report, finish="length")
+        else:
+            last = chat.close(report)
+        try:
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self._job.call.end(last)
+        except TimeoutError:
+            self._watch.caller_left()
+
+    async def _let_go(self, upstream: HttpStream) -> None:
+        """Read the end of the body, so that the connection can be used again; then close."""
+        try:
+            async with asyncio.timeout(TAIL_S):
+                while await upstream.read(READ_LIMIT_S):
+                    pass
+        except (NetError, TimeoutError):
+            pass
+        finally:
+            await upstream.aclose()
+
+    # ------------------------------------------------------------ endings without content
+
+    async def _end_before_content(self, error: GatewayError, outcome: Outcome) -> None:
+        """Nothing reached the caller: charge 0, and a true status if none was sent."""
+        job = self._job
+        self._watch.stop()
+        job.charge.outcome = outcome
+        job.charge.bill(())
+        job.stop_clock(None)
+        if isinstance(error, UpstreamError):
+            error.metadata.setdefault("attempts", len(job.charge.attempts))
+        freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+        await job.send_error(error)
+        await freed
+
+    async def _end_left_early(self) -> None:
+        """The caller left before the first content: it owes the prompt that was read (D20)."""
+        job = self._job
+        offer = next(o for o in job.offers if o.id == job.charge.offer)
+        job.charge.outcome, job.charge.estimated = "left", True
+        lines = metered_lines(offer, job.operation.prompt_tokens, 0)
+        job.charge.bill(lines, cap_nanos=job.admitted.hold.amount_nanos)
+        job.stop_clock(None)
+        freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+        await job.call.end()
+        await freed
+
+    # ------------------------------------------------------------ progress
+
+    def _progress_due(self) -> bool:
+        credit = self._job.gateway.settings.credit
+        return self._chunks >= credit.checkpoint_chunks or (
+            self._chunks % 4 == 0
+            and clock.monotonic_s() - self._checkpoint_s >= credit.checkpoint_s
+        )
+
+    def _start_checkpoint(self, opened: _Opened) -> None:
+        if self._checkpoint is not None and not self._checkpoint.done():
+            return
+        self._chunks = 0
+        self._checkpoint_s = clock.monotonic_s()
+        self._checkpoint = asyncio.create_task(self._record_progress(opened))
+
+    async def _record_progress(self, opened: _Opened) -> None:
+        """Store what a killed process would leave owed; grow the hold as the answer does."""
+        job, hold = self._job, self._job.admitted.hold
+        job.charge.bill(
+            metered_lines(
+                opened.offer, job.operation.prompt_tokens, opened.chat.output_tokens_estimate
+            ),
+            cap_nanos=hold.amount_nanos,
+        )
+        used = job.charge.charge_nanos
+        wanted = 0
+        if job.admitted.may_grow and used >= hold.amount_nanos * GROW_AT:
+            wanted = hold.amount_nanos
+        try:
+            grown = await job.gateway.credits.checkpoint(hold, job.charge.record(), wanted)
+        except GatewayError:
+            return
+        if wanted and not grown and used >= hold.amount_nanos:
+            self._out_of_credit = True

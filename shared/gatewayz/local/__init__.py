@@ -1,0 +1,1 @@
+"""The embedded stack: everything Gatewayz needs, on this machine, from wheels."""

@@ -1,0 +1,1 @@
+"""Bytes in and out: the HTTP client, request bodies, event streams. Knows no dialect."""

@@ -1,0 +1,70 @@
+"""The thin HTTP edge of the data plane: one request in (`Call`), one answer out.
+
+Raw ASGI, because a framework costs more per request than all of our own work.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+_LABEL = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class Call:
+    """One HTTP request and its answer. The status is sent once; `end` is idempotent."""
+
+    __slots__ = ("_send", "bytes_sent", "ended", "headers", "method", "path", "receive", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: RawHeaders = scope["headers"]
+        self.receive = receive
+        self._send = send
+        self.started = False
+        self.ended = False
+        self.bytes_sent = 0
+
+    def header(self, name: bytes) -> bytes | None:
+        """First value of a header; `name` in lower case."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    @property
+    def client_request_id(self) -> str | None:
+        """The caller's own label, when it is 1–128 visible ASCII characters (D1)."""
+        label = self.header(b"x-request-id")
+        return label.decode() if label and _LABEL.fullmatch(label) else None
+
+    async def start(self, status: int, headers: RawHeaders) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.bytes_sent += len(data)
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def answer(self, status: int, body: bytes, headers: RawHeaders) -> None:
+        """A whole answer; `headers` without content-length."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.end(body)
+
+
+def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
+    """Headers as ASGI wants them: lower-case bytes."""
+    return [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]

@@ -1,0 +1,1 @@
+"""What anything costs: usage, prices, charges, estimates. Pure; one function computes an amount."""

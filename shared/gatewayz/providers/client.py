@@ -1,0 +1,140 @@
+"""Performs one attempt at a provider: address, credential, time limits, failure classes.
+
+The only caller of providers on the request path. Nothing a caller sends steers the connection:
+URL, headers and credential come from the provider's row alone.
+"""
+
+from collections.abc import Mapping
+
+from gatewayz.core.errors import (
+    UpstreamAuth,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from gatewayz.dialects.openai_chat.errors import decode_error
+from gatewayz.net.http import (
+    BodyTooLarge,
+    ConnectFailed,
+    ConnectionBroken,
+    ConnectTimeout,
+    HeadTimeout,
+    HttpAnswer,
+    HttpClient,
+    HttpStream,
+    NetError,
+    ReadTimeout,
+)
+from gatewayz.providers.config import Provider
+from gatewayz.stores.secrets import Secrets
+
+MAX_ERROR_BYTES = 256 * 1024
+ERROR_BODY_TIMEOUT_S = 5.0
+EVENT_STREAM = "text/event-stream"
+
+
+class ProviderClient:
+    """`path` is the endpoint below the provider's base URL, as its dialect names it."""
+
+    def __init__(self, http: HttpClient, secrets: Secrets) -> None:
+        self._http = http
+        self._secrets = secrets
+        self._headers: dict[str, Mapping[str, str]] = {}
+
+    async def send(
+        self, provider: Provider, path: str, body: bytes, *, timeout_s: float, max_bytes: int
+    ) -> HttpAnswer:
+        """A whole answer of status 2xx; every other outcome is an UpstreamError."""
+        try:
+            answer = await self._http.request(
+                "POST",
+                provider.base_url + path,
+                headers=self._headers_for(provider),
+                body=body,
+                timeout_s=timeout_s,
+                max_bytes=max_bytes,
+            )
+        except NetError as error:
+            raise upstream_error(provider.slug, error, whole=True) from error
+        if answer.status >= 300:
+            raise decode_error(
+                provider.slug, answer.status, answer.headers, answer.body, provider.errors
+            )
+        return answer
+
+    async def open(
+        self, provider: Provider, path: str, body: bytes, *, timeout_s: float
+    ) -> HttpStream:
+        """An event stream of status 2xx; the caller reads and closes it."""
+        try:
+            stream = await self._http.open(
+                "POST",
+                provider.base_url + path,
+                headers=self._headers_for(provider),
+                body=body,
+                timeout_s=timeout_s,
+            )
+        except NetError as error:
+            raise upstream_error(provider.slug, error) from error
+        content_type = stream.headers.get("content-type", EVENT_STREAM)
+        if stream.status < 300 and content_type.startswith(EVENT_STREAM):
+            return stream
+        raise await self._refusal(provider, stream)
+
+    async def _refusal(self, provider: Provider, stream: HttpStream) -> UpstreamError:
+        """The error an answer that is no event stream stands for."""
+        body = b""
+        try:
+            while len(body) < MAX_ERROR_BYTES and (
+                block := await stream.read(ERROR_BODY_TIMEOUT_S)
+            ):
+                body += block
+        except NetError:
+            pass  # the status says enough
+        finally:
+            await stream.aclose()
+        if stream.status < 300:
+            return UpstreamBroken(
+                "The provider answered a stream request with something else.",
+                provider=provider.slug,
+                upstream_status=stream.status,
+            )
+        return decode_error(provider.slug, stream.status, stream.headers, body, provider.errors)
+
+    def _headers_for(self, provider: Provider) -> Mapping[str, str]:
+        known = self._headers.get(provider.slug)
+        if known is None:
+            known = self._headers[provider.slug] = self._build_headers(provider)
+        return known
+
+    def _build_headers(self, provider: Provider) -> Mapping[str, str]:
+        headers = {"content-type": "application/json", "accept": "*/*"}
+        if not provider.credential:
+            return headers
+        secret = self._secrets.find(provider.credential)
+        if secret is None:
+            raise UpstreamAuth("The provider has no credential here.", provider=provider.slug)
+        kind, _, name = provider.auth.partition(":")
+        if kind == "header":
+            headers[name] = secret
+        else:
+            headers["authorization"] = "Bearer " + secret
+        return headers
+
+
+def upstream_error(provider: str, error: NetError, *, whole: bool = False) -> UpstreamError:
+    """The class of a network failure; `whole` answers have one time limit, the total."""
+    match error:
+        case ConnectTimeout():
+            return UpstreamTimeout("Connecting took too long.", stage="connect", provider=provider)
+        case HeadTimeout() | ReadTimeout():
+            stage = "total" if whole else "first_token"
+            return UpstreamTimeout("The provider took too long.", stage=stage, provider=provider)
+        case ConnectFailed():
+            return UpstreamUnavailable("The provider cannot be reached.", provider=provider)
+        case BodyTooLarge():
+            return UpstreamBroken("The provider's answer is too large.", provider=provider)
+        case ConnectionBroken():
+            return UpstreamBroken("The provider broke the connection.", provider=provider)
+    return UpstreamUnavailable("The provider cannot be reached.", provider=provider)

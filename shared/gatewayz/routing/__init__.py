@@ -1,0 +1,1 @@
+"""Which offer, in which order, how often."""

@@ -1,0 +1,1 @@
+"""The faces a function shows its platform. Never loads FastAPI."""

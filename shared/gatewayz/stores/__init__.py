@@ -1,0 +1,1 @@
+"""Four ports (postgres, redis, queue, secrets) and their backends. Nothing else does store I/O."""
