@@ -33,7 +33,7 @@ create table ledger.books (
   check ((kind = 'system') = (account is null)),
   check ((kind = 'wallet') = (wallet is not null)),
   -- only the purchased wallet may go below zero: work already done falls on it, with a named cause
-  check (balance >= 0 or wallet = 'purchased'),
+  check (balance >= 0 or wallet is not distinct from 'purchased'),
   check (kind <> 'system' or balance = 0)
 ) with (fillfactor = 50);                         -- room for updates in place of hot rows
 create index books_by_account on ledger.books (account) where account is not null;
@@ -65,6 +65,7 @@ create index transfers_by_seq on ledger.transfers (seq);
 
 create table ledger.operations (
   op_key    text collate "C" primary key,         -- topup:{payment} or grant:{op_id}
+  seq       bigint not null default nextval('ledger.posting'),
   account   text collate "C" not null,
   kind      text not null check (kind in ('topup', 'grant')),
   amount    bigint not null check (amount > 0),
@@ -200,9 +201,9 @@ returns boolean language plpgsql as $$
 declare
   part text := format('%s_%s', p_table, to_char(p_month at time zone 'UTC', 'YYYY_MM'));
   key  text := case p_table when 'transfers' then 'id' else 'request_id' end;
+  next timestamptz := (p_month at time zone 'UTC' + interval '1 month') at time zone 'UTC';
   low  text := p_prefix || ledger.ulid_time(ledger.ms_of(p_month));
-  high text := p_prefix || ledger.ulid_time(
-                 ledger.ms_of((p_month at time zone 'UTC' + interval '1 month') at time zone 'UTC'));
+  high text := p_prefix || ledger.ulid_time(ledger.ms_of(next));
 begin
   if to_regclass('ledger.' || part) is not null then return false; end if;
   execute format('create table ledger.%I (like ledger.%I including all)', part, p_table);

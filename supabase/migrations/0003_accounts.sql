@@ -35,7 +35,8 @@ end $$;
 -- Credit from outside into a wallet, once per key. The same key with another amount or account is
 -- a mistake of the caller and is told so; it never moves anything.
 create function ledger.credit_wallet(
-  p_key text, p_kind text, p_from text, p_account text, p_wallet text, p_amount bigint, p_reason text)
+  p_key text, p_kind text, p_from text, p_account text, p_wallet text, p_amount bigint,
+  p_reason text)
 returns jsonb language plpgsql as $$
 declare known ledger.operations; total bigint;
 begin
@@ -52,7 +53,8 @@ begin
         detail = (ledger.wallet_cap() - total)::text;
     end if;
     -- another account may be using the key at this moment: the primary key decides
-    insert into ledger.operations values (p_key, p_account, p_kind, p_amount, p_reason, ledger.now());
+    insert into ledger.operations (op_key, account, kind, amount, reason, posted_at)
+      values (p_key, p_account, p_kind, p_amount, p_reason, ledger.now());
     perform ledger.post(p_from, p_wallet, p_amount, p_kind, p_key);
   end if;
   return jsonb_build_object('account', p_account, 'posted', known.op_key is null,
@@ -112,8 +114,8 @@ begin
   end if;
   select coalesce(sum(o.amount), 0) into granted from ledger.operations o where o.account = acct;
   -- what came in and is not there any more was charged (I8); no sum over an account's history
-  return jsonb_build_object('available_nanos', free, 'held_nanos', held, 'balance_nanos', free + held,
-                            'granted_nanos', granted, 'charged_nanos', granted - whole);
+  return jsonb_build_object('available_nanos', free, 'held_nanos', held,
+    'balance_nanos', free + held, 'granted_nanos', granted, 'charged_nanos', granted - whole);
 end $$;
 
 create function api.create_key(jsonb) returns jsonb
@@ -178,7 +180,8 @@ declare
 begin
   perform 1 from tenancy.api_keys k where k.key_id = key and k.account = acct;
   if not found then raise exception 'key_not_found' using errcode = 'PT404', detail = key; end if;
-  update tenancy.api_keys k set revoked_at = ledger.now() where k.key_id = key and k.revoked_at is null;
+  update tenancy.api_keys k set revoked_at = ledger.now()
+   where k.key_id = key and k.revoked_at is null;
   if found then
     update tenancy.accounts a set epoch = a.epoch + 1 where a.account = acct;
   end if;

@@ -49,7 +49,8 @@ begin
   if ids is null then return 0; end if;
   perform ledger.return_credit(ids, rests, 'close', refs);
   update ledger.budgets b set reserved_nanos = b.reserved_nanos - r.amount
-    from (select l.account, s ->> 0 as scope, s ->> 1 as period, sum(l.scope_nanos)::bigint as amount
+    from (select l.account, s ->> 0 as scope, s ->> 1 as period,
+                 sum(l.scope_nanos)::bigint as amount
             from ledger.leases l cross join jsonb_array_elements(l.scopes) as s
            where l.id = any (ids) group by 1, 2, 3) as r
    where (b.account, b.scope, b.period) = (r.account, r.scope, r.period);
@@ -170,7 +171,8 @@ begin
   select coalesce(sum(b.balance), 0) into free from ledger.books b
    where b.account = acct and b.kind = 'wallet' and (b.expires_at is null or b.expires_at > at);
   if free < need then
-    raise exception 'insufficient_credits' using errcode = 'PT402', detail = greatest(free, 0)::text;
+    raise exception 'insufficient_credits'
+      using errcode = 'PT402', detail = greatest(free, 0)::text;
   end if;
   step := greatest(need, least(want, free / 4, ledger.step_cap()));
 
@@ -188,7 +190,8 @@ begin
     -- never shorter than what is asked for now, or every following call would open another one
     insert into ledger.leases (id, account, private, record, scopes, scope_nanos,
                                opened_at, touched_at, expires_at)
-      values (gen_random_uuid(), acct, alone, case when alone then ledger.record_arg($1) end, scopes,
+      values (gen_random_uuid(), acct, alone,
+              case when alone then ledger.record_arg($1) end, scopes,
               case when scopes = '[]' then 0 else scope_nanos end,
               at, at, at + ledger.span(greatest(ttl_ms, live_ms)))
       returning * into l;

@@ -26,7 +26,8 @@ begin
        from jsonb_array_elements(coalesce(m.lines, '[]')) as l) as s
    cross join lateral (select case
      when m.v is distinct from 1 then 'v is not 1'
-     when coalesce(m.request_id, '') !~ '^req_[0-9A-Za-z_]+$' or length(m.request_id) > 64 then 'request_id is malformed'
+     when coalesce(m.request_id, '') !~ '^req_[0-9A-Za-z_]+$' or length(m.request_id) > 64
+          then 'request_id is malformed'
      when m.account is null then 'account is missing'
      when coalesce(length(m.digest), 0) not between 1 and 128 then 'digest is missing'
      when m.outcome is null or m.outcome not in

@@ -57,7 +57,8 @@ with start as materialized (
 select 'I1' as rule, 'all books together hold ' || sum(derived) as detail
   from books having sum(derived) <> 0
 union all
-select 'I1', 'transfer ' || m.id || ' moves ' || m.amount || ' from ' || m.debit || ' to ' || m.credit
+select 'I1', 'transfer ' || m.id || ' moves ' || m.amount || ' from ' || m.debit
+       || ' to ' || m.credit
   from moves m where m.amount <= 0 or m.debit = m.credit
    or not exists (select 1 from ledger.books b where b.id = m.debit)
    or not exists (select 1 from ledger.books b where b.id = m.credit)
@@ -83,7 +84,8 @@ select 'I4', 'lease ' || l.id || ' drawn ' || l.drawn || ' of ' || l.granted
 union all
 select 'I4', 'lease ' || l.id || ' granted ' || l.granted || ', its sources ' || s.amount
   from recent_leases l cross join lateral (
-    select coalesce(sum(x.amount), 0) as amount from ledger.lease_sources x where x.lease = l.id) as s
+    select coalesce(sum(x.amount), 0) as amount
+      from ledger.lease_sources x where x.lease = l.id) as s
  where l.granted <> s.amount or (l.state = 'closed' and l.granted <> l.drawn)
 union all
 select 'I5', 'lease ' || l.id || ' drawn ' || l.drawn || ', its charges ' || s.amount
@@ -100,8 +102,9 @@ select 'I6', min(m.kind) || ' ' || m.ref || ' moved ' || count(*) || ' times'
   from moves m group by m.kind, m.ref, m.debit, m.credit having count(*) > 1
 union all
 select 'I6', m.kind || ' ' || m.ref || ' is not its operation'
-  from moves m left join ledger.operations o on o.op_key = m.ref
- where m.kind in ('topup', 'grant') and m.amount is distinct from o.amount
+  from moves m left join ledger.operations o
+    on o.op_key = m.ref and o.amount = m.amount and o.seq > (select seq from start)
+ where m.kind in ('topup', 'grant') and o.op_key is null
 union all
 select 'I7', 'revenue is ' || b.derived || ', charges are ' || (s.charged + p.amount)
   from books b cross join start s

@@ -4,6 +4,8 @@ Guarantees one error shape per mount (D25) and that nothing internal reaches a c
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -50,10 +52,17 @@ class _Planes:
             self._plane, self._loop = Plane(settings, stores, principals), loop
         return self._plane
 
+    async def close(self) -> None:
+        plane, self._plane = self._plane, None
+        if plane is not None:
+            await plane.stores.close()
+
 
 def create_app(title: str, settings: Settings | None = None) -> FastAPI:
     """A FastAPI application with our errors; no docs pages, which would name versions (F95)."""
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title=title, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan
+    )
     app.state.planes = _Planes(settings)
     app.add_exception_handler(GatewayError, _render_known)
     app.add_exception_handler(RequestValidationError, _render_invalid)
@@ -62,14 +71,22 @@ def create_app(title: str, settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def plane_of(request: Request) -> Plane:
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    planes: _Planes = app.state.planes
+    await planes.close()
+
+
+async def plane_of(request: Request) -> Plane:
     planes: _Planes = request.app.state.planes
     return planes.get()
 
 
 async def caller_of(request: Request) -> Principal:
     """The account behind the request's key, fresh: no admission script guards these routes."""
-    return await plane_of(request).principals.authenticate(request.scope["headers"], fresh=True)
+    plane = await plane_of(request)
+    return await plane.principals.authenticate(request.scope["headers"], fresh=True)
 
 
 CurrentPlane = Annotated[Plane, Depends(plane_of)]

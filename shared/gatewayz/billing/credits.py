@@ -257,8 +257,9 @@ class Credits:
         reply = await self._hold(ask)
         if reply[0] != "LEASE":
             return self._granted(ask, reply)
-        await self._call(ask.account, "poor")
-        raise _too_poor(int(reply[2]) + int(refusal.metadata["available_nanos"])) from refusal
+        has = int(refusal.metadata["available_nanos"])
+        await self._call(ask.account, "poor", has)
+        raise _too_poor(int(reply[2]) + has) from refusal
 
     async def _refill_ahead(self, ask: Ask) -> None:
         """Top the lease up before it runs dry, off the request path (D4)."""

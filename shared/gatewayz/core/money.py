@@ -25,6 +25,6 @@ def parse_usd(text: str) -> int:
     sign, body = (-1, text[1:]) if text.startswith("-") else (1, text)
     whole, _, digits = body.partition(".")
     digits = digits.rstrip("0")
-    if not whole.isdecimal() or (digits and not digits.isdecimal()) or len(digits) > 9:
+    if not text.isascii() or not whole.isdigit() or not (digits + "0").isdigit() or len(digits) > 9:
         raise ValueError(f"not an exact amount in USD: {text[:40]!r}")
     return sign * (int(whole) * NANOS_PER_USD + int(digits.ljust(9, "0") or "0"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gatewayz.billing.settlement import Outcome
 from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
-from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError, UpstreamTimeout
+from gatewayz.core.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gatewayz.dialects.form import UsageReport
 from gatewayz.dialects.openai_chat.stream import ChatStream
 from gatewayz.inference.finish import bill, metered_lines
@@ -127,23 +127,20 @@ class StreamRelay:
     ) -> bytes:
         while not chat.started and not chat.done:
             block = await upstream.read(READ_LIMIT_S)
-            if not block:
-                break
-            first = chat.feed(block)
-            if chat.error is not None and not first:
-                raise chat.error
+            first = chat.feed(block) if block else chat.end()
             if first:
                 return first
-        if not chat.started and not chat.clean_end:
-            raise UpstreamBroken("The provider ended without an answer.", provider=provider.slug)
+            if chat.error is not None:
+                raise chat.error
+            if not block:
+                break
         return b""
 
     # ------------------------------------------------------------ after it
 
     async def _relay(self, opened: _Opened) -> None:
         job, call, watch = self._job, self._job.call, self._watch
-        outcome: Outcome = "completed"
-        failure: GatewayError | None = None
+        failure: GatewayError | CallerLeft | None = None
         try:
             async with asyncio.timeout(None) as limit:
                 watch.arm(limit, "idle", opened.provider.timeouts.idle_s)
@@ -153,31 +150,31 @@ class StreamRelay:
                 if opened.first:
                     await watch.write(opened.first)
                 await self._pump(opened)
-            if not opened.chat.clean_end and not self._out_of_credit:
-                outcome = "cut"
-                failure = opened.chat.error or UpstreamBroken("The provider's stream was cut.")
+            failure = opened.chat.error
         except NetError as error:
-            outcome, failure = "cut", upstream_error(opened.provider.slug, error)
+            failure = upstream_error(opened.provider.slug, error)
         except TimeoutError:
-            cause = watch.cause
-            outcome = "left" if isinstance(cause, CallerLeft) else "cut"
-            failure = cause if isinstance(cause, GatewayError) else None
+            failure = watch.cause
         finally:
             watch.disarm()
-        if watch.left_at_s is not None and outcome == "cut" and opened.chat.error is None:
-            outcome = "left"
+        outcome: Outcome = "completed"
+        if failure is not None and not opened.chat.clean_end:
+            outcome = "left" if isinstance(failure, CallerLeft) else "cut"
+        else:
+            # What came after a complete answer takes nothing from it.
+            failure = None
         await self._settle(opened, outcome, failure)
 
     async def _pump(self, opened: _Opened) -> None:
         upstream, chat, watch = opened.upstream, opened.chat, self._watch
         while not chat.done and chat.error is None:
             block = await upstream.read(READ_LIMIT_S)
-            if not block:
-                return
-            out = chat.feed(block)
+            out = chat.feed(block) if block else chat.end()
             if out:
                 watch.content()
                 await watch.write(out)
+            if not block:
+                return
             self._chunks += 1
             if self._progress_due():
                 self._start_checkpoint(opened)
@@ -185,7 +182,7 @@ class StreamRelay:
                 return
 
     async def _settle(
-        self, opened: _Opened, outcome: Outcome, failure: GatewayError | None
+        self, opened: _Opened, outcome: Outcome, failure: GatewayError | CallerLeft | None
     ) -> None:
         """Price what was delivered, store the message, then send the last bytes."""
         job = self._job
@@ -206,10 +203,10 @@ class StreamRelay:
         await freed
 
     async def _last_bytes(
-        self, chat: ChatStream, failure: GatewayError | None, report: UsageReport
+        self, chat: ChatStream, failure: GatewayError | CallerLeft | None, report: UsageReport
     ) -> None:
         self._watch.stop()
-        if self._watch.left_at_s is not None:
+        if self._watch.left_at_s is not None or isinstance(failure, CallerLeft):
             return await self._job.call.end()
         if failure is not None:
             last = chat.fail(failure)

@@ -2,4 +2,4 @@
 
 
 class LocalError(Exception):
-    """Something on this machine is not as needed; the message is one line that says how to mend it."""
+    """Something on this machine is not as needed; the one-line message says how to mend it."""

@@ -25,7 +25,7 @@ NOBODY = 65534
 START_S = 30.0
 PORT_TRIES = 5
 # Where root copies the server when its folder (a venv under /root) is closed to others.
-OPEN_TO_ALL = Path("/var/tmp")
+OPEN_TO_ALL = Path("/var/tmp")  # noqa: S108 - checked for its owner before use
 FAST_SHUTDOWN = signal.SIGINT
 FIXED = {
     "listen_addresses": process.LOOPBACK,
@@ -42,7 +42,6 @@ FORGETFUL = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "autovacuum": "off",
 }
 
 
@@ -64,13 +63,14 @@ class PostgresProcess:
 def start_postgres(folder: Path, *, durable: bool) -> PostgresProcess:
     """Start the server of `folder`, making its data at the first time; LocalError if it cannot.
 
-    durable=False gives up safety against power loss for speed; a kill of the process is safe in both.
+    durable=False gives up safety against power loss for speed; a killed process loses nothing.
     """
     process.make_folder(folder)
     data = folder.resolve() / "data"
     programs = _programs()
     password = process.keep_secret(folder / "password")
     process.stop_leftovers(data, "postgres", FAST_SHUTDOWN)
+    process.forget_stale_pid(data / "postmaster.pid", data, "postgres")
     if not (data / "PG_VERSION").exists():
         _make_data(programs, data, password)
     for _ in range(PORT_TRIES):
@@ -133,7 +133,7 @@ def _make_data(programs: Path, data: Path, password: str) -> None:
         secret.seek(0)
         if os.geteuid() == 0:
             os.fchown(secret.fileno(), NOBODY, NOBODY)
-        command = [programs / "initdb", "-D", _named(draft), "-U", "postgres"]
+        command: list[str | Path] = [programs / "initdb", "-D", _named(draft), "-U", "postgres"]
         command += ["-A", "scram-sha-256", f"--pwfile=/dev/fd/{secret.fileno()}"]
         command += ["-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]
         child = _start(
@@ -228,11 +228,13 @@ def _copy_for_nobody(tree: Path) -> Path:
             for name in (*folders, *files):
                 item = Path(where, name)
                 if not item.is_symlink():
-                    item.chmod(item.stat().st_mode & 0o755 | 0o444 | (0o111 if item.is_dir() else 0))
+                    item.chmod(
+                        item.stat().st_mode & 0o755 | 0o444 | (0o111 if item.is_dir() else 0)
+                    )
         draft.chmod(0o755)
         os.rename(draft, place)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
-        if not place.exists():    # else another start was faster
+        if not place.exists():  # else another start was faster
             raise LocalError(f"Cannot copy Postgres to {OPEN_TO_ALL}: {error.strerror}") from None
     return place

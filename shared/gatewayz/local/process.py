@@ -39,7 +39,7 @@ def die_with_parent(signum: int) -> Callable[[], None] | None:
 
     def ask_kernel() -> None:
         prctl(PR_SET_PDEATHSIG, signum)
-        if os.getppid() != parent:    # gone between fork and prctl
+        if os.getppid() != parent:  # gone between fork and prctl
             os._exit(1)
 
     return ask_kernel
@@ -87,18 +87,43 @@ def _pids() -> Iterator[int]:
                 yield int(name)
 
 
+def forget_stale_pid(pid_file: Path, folder: Path, program: str) -> None:
+    """Remove a dead server's pid file when its number now belongs to a stranger.
+
+    A server would otherwise take the stranger for itself and refuse to start.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pid = int(pid_file.read_text().split()[0])
+        alive = (_PROC / str(pid)).exists()
+        if alive and _program(pid) != program and not pids_in(folder):
+            pid_file.unlink()
+
+
 def stop_leftovers(folder: Path, program: str, signum: int) -> None:
     """End what an earlier run left in `folder`; only processes of that program and folder."""
-    left = [pid for pid in pids_in(folder) if _program(pid) == program]
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)
-    if left and not wait_until(lambda: not _running(left), timeout_s=STOP_S):
-        for pid in left:
+    end_all([pid for pid in pids_in(folder) if _program(pid) == program], signum)
+
+
+def end_all(pids: list[int], signum: int, *, timeout_s: float = STOP_S) -> None:
+    """Signal processes that are not our children and wait until they are gone."""
+    for number in (signum, signal.SIGKILL):
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if not wait_until(lambda: not _running(left), timeout_s=STOP_S):
-            raise LocalError(f"An earlier {program} (process {left[0]}) does not end: {folder}")
+                os.kill(pid, number)
+        if wait_until(lambda: not _running(pids), timeout_s=timeout_s):
+            return
+    raise LocalError(f"An earlier process does not end: {pids}")
+
+
+def pids_with(*words: str) -> list[int]:
+    """Processes whose command line has all these words; empty where there is no /proc."""
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            command = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+            if set(words) <= set(command.split("\0")) and pid != os.getpid():
+                found.append(pid)
+    return found
 
 
 def _running(pids: list[int]) -> bool:

@@ -25,7 +25,7 @@ DIALECT_ERRORS: Mapping[str, tuple[str, ...]] = {"openai_chat": tuple(ERROR_CLAS
 STREAM_USAGES: tuple[StreamUsage, ...] = ("stream_options", "always", "none")
 
 SLUG = r"[a-z0-9][a-z0-9-]{0,39}"
-SECRET_NAME = r"[A-Z][A-Z0-9_]{2,63}"
+CREDENTIAL = r"[A-Z][A-Z0-9_]{2,63}"
 AUTH = r"bearer|header:[a-z][a-z0-9-]{1,63}"
 FIELD = r"[a-z][a-z0-9_]{0,63}"
 USAGE_PATH = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
@@ -127,7 +127,7 @@ def parse_provider(file: str, slug: str, row: Any, *, sandbox_url: str = "") -> 
         name=table.text("name"),
         dialect=dialect,
         base_url=base_url,
-        credential=table.text("credential", "", pattern=SECRET_NAME),
+        credential=table.text("credential", "", pattern=CREDENTIAL),
         auth=table.text("auth", "bearer", pattern=AUTH),
         timeouts=_timeouts(table.sub("timeouts")),
         drop=frozenset(_own_fields_kept(table, "drop", table.texts("drop", pattern=FIELD))),

@@ -49,7 +49,7 @@ def decode_answer(
     provider: str = "",
     error_map: Mapping[str, str] | None = None,
 ) -> Answer:
-    """UpstreamBroken for HTML, nothing, half JSON or another shape; for an error object, its class."""
+    """UpstreamBroken for anything that is no completion; an error object raises its own class."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -106,7 +106,9 @@ def encode_answer(
     if style == "openrouter":
         ours["provider"] = provider
     prefix = chat_id[-12:].lower()
-    ours["choices"] = [_choice(choice, i, prefix, style) for i, choice in enumerate(body.pop("choices"))]
+    ours["choices"] = [
+        _choice(choice, i, prefix, style) for i, choice in enumerate(body.pop("choices"))
+    ]
     usage = encode_usage(answer.usage, report, style)
     return orjson.dumps({**ours, **body, "usage": usage})
 

@@ -16,10 +16,13 @@ from gatewayz.dialects.openai_chat.size import prompt_tokens
 
 # Meant for a gateway or dangerous: never sent on.
 GATEWAY_FIELDS = frozenset(
-    "api_base api_key api_type api_version base_url custom_llm_provider debug deployment_id "
-    "extra_body extra_headers extra_query fallbacks headers max_retries "
-    "mock_response model_list models num_retries organization plugins preset project provider "
-    "proxy request_timeout route session_id timeout trace transforms usage".split()
+    {
+        "api_base", "api_key", "api_type", "api_version", "base_url", "custom_llm_provider",
+        "debug", "deployment_id", "extra_body", "extra_headers", "extra_query", "fallbacks",
+        "headers", "max_retries", "mock_response", "model_list", "models", "num_retries",
+        "organization", "plugins", "preset", "project", "provider", "proxy",
+        "request_timeout", "route", "session_id", "timeout", "trace", "transforms", "usage",
+    }
 )  # fmt: skip
 GATEWAY_PREFIXES = ("aws_", "azure_", "vertex_", "litellm_", "gatewayz_")
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})

@@ -170,11 +170,11 @@ class ChatStream:
         if type(chunk) is not dict:
             self._break("The provider sent an event of an unknown form.")
             return b""
-        if event == "error" or chunk.get("error") or chunk.get("object") == "error":
-            # A complete answer stays complete whatever is said after it.
-            if not self.finished:
-                self.error = decode_error_object(self._provider, chunk, self._error_map)
-                return b""
+        failed = event == "error" or chunk.get("error") or chunk.get("object") == "error"
+        # A complete answer stays complete whatever is said after it.
+        if failed and not self.finished:
+            self.error = decode_error_object(self._provider, chunk, self._error_map)
+            return b""
         return self._relay(chunk, data)
 
     def _relay(self, chunk: JsonObject, data: bytes) -> bytes:

@@ -173,7 +173,9 @@ def encode_usage(raw: Mapping[str, Any] | None, report: UsageReport, style: Styl
         details = usage.get("prompt_tokens_details") or {"cached_tokens": report.cached_tokens}
         usage["prompt_tokens_details"] = details
         details = usage.get("completion_tokens_details")
-        usage["completion_tokens_details"] = details or {"reasoning_tokens": report.reasoning_tokens}
+        usage["completion_tokens_details"] = details or {
+            "reasoning_tokens": report.reasoning_tokens
+        }
         usage["is_byok"] = False
     usage["cost"] = usd_number(report.cost_nanos)
     upstream = report.upstream_cost_nanos

@@ -1,5 +1,5 @@
 -- One account's credit and budgets in one slot: holds are split off a lease that Postgres granted.
--- KEYS  1 acct:{a}   lease, left, until, epoch, poor, ref, seen, op:<id>
+-- KEYS  1 acct:{a}   lease, left, until, epoch, poor, has, ref, seen, op:<id>
 --       2 holds:{a}  request -> lease US amount US scope fields US record
 --       3 due:{a}    sorted set of requests by the end of their hold
 --       4 budgets:{a} scope|period -> spent + held; `loaded` marks it complete
@@ -45,7 +45,7 @@ local function refill(lease, op_id, step, left_ms)
   end
   if redis.call('HSETNX', KEYS[1], 'op:' .. op_id, '1') == 1 then
     redis.call('HINCRBY', KEYS[1], 'left', step)
-    redis.call('HDEL', KEYS[1], 'poor')
+    redis.call('HDEL', KEYS[1], 'poor', 'has')
   end
   return 'OK', '', '0'
 end
@@ -65,8 +65,8 @@ if op == 'admit' then
 
   local held = get_hold(request)
   if held then return reply('DUP', held.lease) end
-  local id, left, fin, poor, ref, known = unpack(redis.call('HMGET', KEYS[1],
-    'lease', 'left', 'until', 'poor', 'ref', 'epoch'))
+  local id, left, fin, poor, has, ref, known = unpack(redis.call('HMGET', KEYS[1],
+    'lease', 'left', 'until', 'poor', 'has', 'ref', 'epoch'))
   if num(known) > tonumber(epoch) then return reply('STALE_PRINCIPAL', known) end
   if n > 0 then
     if redis.call('HEXISTS', KEYS[4], 'loaded') == 0 then return reply('LOAD') end
@@ -80,8 +80,10 @@ if op == 'admit' then
   end
   if not id or num(fin) < now + live then return reply('LEASE', '', '0') end
   if num(left) < tonumber(amount) then
-    -- Postgres said no less than a second ago: the answer needs no SQL.
-    if num(poor) > now then return reply('POOR', left) end
+    -- Postgres said less than a second ago that it has only so much: the answer needs no SQL.
+    if num(poor) > now and tonumber(amount) > num(left) + num(has) then
+      return reply('POOR', int(num(left) + num(has)))
+    end
     return reply('LEASE', id, left)
   end
 
@@ -101,8 +103,8 @@ if op == 'admit' then
   return reply('OK', id)
 end
 
-if op == 'poor' then
-  redis.call('HSET', KEYS[1], 'poor', int(now + 1000))
+if op == 'poor' then -- what Postgres has besides the lease
+  redis.call('HSET', KEYS[1], 'poor', int(now + 1000), 'has', ARGV[3])
   return {'OK'}
 end
 

@@ -1,0 +1,1 @@
+"""What can be asked for: models, who offers them, at which versioned price."""

@@ -1,0 +1,215 @@
+"""`gatewayz dev`: the whole gateway on this machine, from nothing to a first answer.
+
+Owns the order: stores, schema, account, children. Guarantees that a second start finds
+everything as it was, also after a kill, and that nothing runs on when it ends.
+"""
+
+import contextlib
+import http.client
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM
+from threading import Event
+
+import orjson
+
+from gatewayz import VERSION
+from gatewayz.core.settings import Settings
+from gatewayz.local import process
+from gatewayz.local.account import prepare_account
+from gatewayz.local.errors import LocalError
+from gatewayz.local.home import Home, Running
+from gatewayz.local.migrate import apply_migrations
+from gatewayz.local.postgres import PostgresProcess, start_postgres
+from gatewayz.local.serve import listen
+from gatewayz.local.supervisor import Child, Supervisor
+from gatewayz.local.valkey import ValkeyProcess, start_valkey
+
+READY_S = 30.0
+WATCH_S = 0.25
+LEFTOVERS_S = 5.0
+SANDBOX_STOP_S = 3.0
+FIRST_MODEL = "sandbox/story"
+ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
+
+
+class _Stopped(Exception):
+    """A signal asked us to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    postgres: PostgresProcess
+    valkey: ValkeyProcess
+
+    def check_alive(self) -> None:
+        for name, server in (("Postgres", self.postgres), ("Valkey", self.valkey)):
+            if server.child.poll() is not None:
+                raise LocalError(f"{name} has ended: {process.last_line(server.folder / 'log')}")
+
+
+def run_dev(settings: Settings, *, show_key: bool) -> None:
+    """Run until Ctrl-C or SIGTERM; LocalError with one line when something is in the way."""
+    home = Home(settings.home_path)
+    home.prepare()
+    stopping = _listen_for_signals()
+    with home.locked():
+        _end_earlier_run(home)
+        with listen(settings.http.host, settings.http.port) as listener:
+            with contextlib.suppress(_Stopped):
+                _run(home, settings, listener.fileno(), stopping, show_key)
+    _say("Stopped.")
+
+
+def _run(home: Home, settings: Settings, fd: int, stopping: Event, show_key: bool) -> None:
+    postgres = start_postgres(home.path / "postgres", durable=True)
+    try:
+        valkey = start_valkey(home.path / "valkey", durable=True)
+        try:
+            stores = _Stores(postgres, valkey)
+            applied = apply_migrations(postgres.url)
+            if applied:
+                _say(f"Applied {len(applied)} migrations.")
+            key = prepare_account(home, postgres.url, home.secret("pepper"))
+            _supervise(home, settings, fd, stopping, stores, key if show_key else None)
+        finally:
+            valkey.stop()
+    finally:
+        postgres.stop()
+
+
+def _supervise(
+    home: Home, settings: Settings, fd: int, stopping: Event, stores: _Stores, key: str | None
+) -> None:
+    url = f"http://{_shown_host(settings.http.host)}:{settings.http.port}"
+    children = Supervisor(_say)
+    with listen(process.LOOPBACK, process.choose_port(home.path / "sandbox.port")) as sandbox:
+        running = Running(
+            url,
+            {
+                "DATABASE_URL": stores.postgres.url,
+                "REDIS_URL": stores.valkey.url,
+                "GATEWAYZ_KEY_PEPPER": home.secret("pepper"),
+                "CRON_SECRET": home.secret("cron"),
+                "GATEWAYZ_STAGE": "local",
+                "GATEWAYZ_HOME": str(home.path),
+                "GATEWAYZ_SANDBOX_URL": "http://{}:{}/v1".format(*sandbox.getsockname()),
+                "GATEWAYZ_DISCOVER_LOCAL": "1",
+                "PORT": str(settings.http.port),
+            },
+        )
+        try:
+            stop_s = settings.http.stop_grace_s + process.STOP_S
+            for child in (
+                _child(home, running, "serve", fd, stop_s),
+                _child(home, running, "work", None, process.STOP_S),
+                _child(home, running, "sandbox", sandbox.fileno(), SANDBOX_STOP_S),
+            ):
+                children.start(child)
+            _await_ready(settings, children, stores, stopping)
+            home.note(running)
+            _welcome(home, url, key)
+            while not stopping.wait(WATCH_S):
+                stores.check_alive()
+                children.watch()
+            _say("\nStopping …")
+        finally:
+            children.stop()
+
+
+def _child(home: Home, running: Running, name: str, fd: int | None, stop_s: float) -> Child:
+    arguments = ["gatewayz.local", name, str(home.path)]
+    fds = () if fd is None else (fd,)
+    return Child(
+        name=name,
+        arguments=[*arguments, *map(str, fds)],
+        environment=running.environment,
+        log=home.log_file(name),
+        pass_fds=fds,
+        stop_s=stop_s,
+    )
+
+
+def _end_earlier_run(home: Home) -> None:
+    """After a kill of the supervisor alone its children may still be ending; they hold the port."""
+    for name in ("serve", "work", "sandbox"):
+        left = process.pids_with("gatewayz.local", name, str(home.path))
+        if left:
+            process.end_all(left, SIGTERM, timeout_s=LEFTOVERS_S)
+
+
+def _await_ready(
+    settings: Settings, children: Supervisor, stores: _Stores, stopping: Event
+) -> None:
+    health = "no answer"
+
+    def ready() -> bool:
+        nonlocal health
+        if stopping.is_set():
+            raise _Stopped
+        stores.check_alive()
+        children.check_alive()
+        health = _health(settings)
+        return health == "ok"
+
+    if not process.wait_until(ready, timeout_s=READY_S):
+        raise LocalError(f"The gateway is not ready after {READY_S:.0f} s: {health}")
+
+
+def _health(settings: Settings) -> str:
+    """What /health says: `ok`, or what is wrong."""
+    link = http.client.HTTPConnection(
+        _shown_host(settings.http.host), settings.http.port, timeout=2.0
+    )
+    try:
+        link.request("GET", "/health")
+        answer = link.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            return f"/health answers {answer.status}"
+        said = orjson.loads(body)
+        return "ok" if said["status"] == "ok" else f"/health says {said['stores']}"
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        return f"/health fails: {error!r}"
+    finally:
+        link.close()
+
+
+def _welcome(home: Home, url: str, key: str | None) -> None:
+    """The last words of a start: where it is, the key, and a line to paste."""
+    token = key or f"$(cat {home.key_file})"
+    _say(f"Gatewayz {VERSION}: data, key and logs are in {_short(home.path)}; Ctrl-C stops it.")
+    _say(f"Gatewayz is ready at {url}")
+    _say(f"API key: {key or f'kept in {home.key_file} (shown with --show-key)'}")
+    _say(
+        f'curl -N {url}/v1/chat/completions -H "Authorization: Bearer {token}"'
+        " -H 'Content-Type: application/json'"
+        f' -d \'{{"model":"{FIRST_MODEL}","stream":true,'
+        '"messages":[{"role":"user","content":"Hello!"}]}\''
+    )
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _shown_host(host: str) -> str:
+    if host in ANY_ADDRESS:
+        return process.LOOPBACK
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen_for_signals() -> Event:
+    stopping = Event()
+    for number in (SIGINT, SIGTERM, SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)
