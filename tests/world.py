@@ -18,7 +18,7 @@ import uvicorn
 
 from gatewayz.accounts.keys import generate_key, hash_key
 from gatewayz.billing.settlement import CHARGES
-from gatewayz.billing.sweep import Swept, Sweeper
+from gatewayz.billing.sweep import Sweeper, Swept
 from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.core.settings import Settings
 from gatewayz.local.sandbox import Sandbox
@@ -122,9 +122,7 @@ class World:
         return await Sweeper(self.stores.postgres, self.stores.redis).sweep(idle_ms=idle_ms)
 
     async def balance(self, account: Account) -> dict[str, int]:
-        row: dict[str, int] = await self.stores.postgres.rpc(
-            "get_balance", {"account": account.id}
-        )
+        row: dict[str, int] = await self.stores.postgres.rpc("get_balance", {"account": account.id})
         return row
 
     async def requests(self, account: Account) -> list[dict[str, Any]]:
@@ -183,7 +181,7 @@ def sandbox() -> Iterator[tuple[Sandbox, str]]:
 
 
 def mount(settings: Settings) -> Any:
-    """All functions of this stage behind one ASGI callable, by path, as local and API Gateway do."""
+    """All functions of this stage behind one ASGI callable, by path."""
     chat_module = importlib.import_module("functions.chat.app")
     from gatewayz.api.app import _Planes
 
@@ -228,9 +226,7 @@ async def world(
     settings: Settings, sandbox: tuple[Sandbox, str], tune: Callable[[Settings], Settings]
 ) -> AsyncIterator[World]:
     app, url = sandbox
-    tuned = tune(
-        replace(settings, catalog=replace(settings.catalog, sandbox_url=url + "/v1"))
-    )
+    tuned = tune(replace(settings, catalog=replace(settings.catalog, sandbox_url=url + "/v1")))
     gateway = mount(tuned)
     server = Server(gateway)
     stores = open_stores(tuned)

@@ -75,9 +75,7 @@ class ChatApp:
             if gateway.full:
                 raise Overloaded
             principal = await gateway.principals.authenticate(call.headers)
-            raw = await read_body(
-                call.receive, call.headers, gateway.settings.http.max_body_bytes
-            )
+            raw = await read_body(call.receive, call.headers, gateway.settings.http.max_body_bytes)
             held_bytes = len(raw)
             gateway.inflight_bytes += held_bytes
             request = decode_request(parse_object(raw))

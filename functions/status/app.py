@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from gatewayz import VERSION
@@ -37,7 +37,7 @@ async def get_health(plane: CurrentPlane) -> dict[str, Any]:
     )
     stores = {"postgres": postgres, "redis": redis, "queue": queue}
     healthy = all(state == "ok" for state in stores.values())
-    now = datetime.fromtimestamp(clock.now_ms() / 1000, tz=timezone.utc)
+    now = datetime.fromtimestamp(clock.now_ms() / 1000, tz=UTC)
     return {
         "status": "ok" if healthy else "degraded",
         "version": VERSION,

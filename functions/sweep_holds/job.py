@@ -1,6 +1,6 @@
 """Settles and frees what killed processes left behind. Schedule, once a minute."""
 
-from gatewayz.billing.sweep import Swept, Sweeper
+from gatewayz.billing.sweep import Sweeper, Swept
 from gatewayz.runtime.entries import Schedule
 from gatewayz.stores.open import Stores
 

@@ -7,18 +7,15 @@ accept; tests/test_architecture.py tries them, then judges the tree. Reads sourc
 import ast
 import re
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 from gatewayz.dialects.form import Style
+from tests.architecture.source import Finding, Source, last_name, rule
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "shared" / "gatewayz"
-Finding = tuple[int, str]
-Check = Callable[["Source"], Iterator[Finding]]
 
 # Decision D41. `functions` and `local` import all of these, `cli` local as well.
 ARROWS = {
@@ -98,89 +95,6 @@ EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "servi
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 70
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file: `place` is its path below gatewayz/ (or functions/…), `tree` its syntax."""
-
-    place: str
-    text: str
-
-    @cached_property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text)
-
-    @property
-    def package(self) -> str:
-        return self.place.split("/")[0] if "/" in self.place else ""
-
-    @property
-    def module(self) -> str:
-        name = self.place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        return name if name.startswith("functions.") else f"gatewayz.{name}"
-
-    def within(self, places: list[str]) -> bool:
-        return any(self.place.startswith(p) if p[-1] == "/" else self.place == p for p in places)
-
-    @cached_property
-    def imports(self) -> list[tuple[int, str]]:
-        """Line and dotted name of all that is imported, `from a import b` as a.b."""
-        found = []
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                found += [(node.lineno, alias.name) for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                above = self.module.split(".")[: -node.level] if node.level else []
-                origin = ".".join([*above, *([node.module] if node.module else [])])
-                found += [(node.lineno, f"{origin}.{alias.name}") for alias in node.names]
-        return found
-
-    @cached_property
-    def strings(self) -> list[tuple[int, str]]:
-        """String constants that are not docstrings."""
-        prose = {id(n.value) for n in ast.walk(self.tree) if isinstance(n, ast.Expr)}
-        return [
-            (n.lineno, n.value)
-            for n in ast.walk(self.tree)
-            if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in prose
-        ]
-
-
-def _name(node: ast.AST) -> str:
-    """The last word of what is named or called: `a.b.c()`, `a.c` and `c` are all "c"."""
-    if isinstance(node, ast.Call):
-        return _name(node.func)
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-        return str(node.slice.value)
-    return getattr(node, "attr", getattr(node, "id", ""))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What `check` finds in a source; `bad` and `good` are samples: a place, blanks, its code."""
-
-    check: Check
-    bad: str
-    good: str
-
-
-RULES: list[Rule] = []
-NEW_LINE = " ; "
-
-
-def rule(*, bad: str, good: str) -> Callable[[Check], Check]:
-    def keep(check: Check) -> Check:
-        RULES.append(Rule(check, bad, good))
-        return check
-
-    return keep
-
-
-def samples(text: str) -> Iterator[Source]:
-    for line in text.strip().splitlines():
-        place, code = line.split(maxsplit=1)
-        yield Source(place, code.replace(NEW_LINE, "\n"))
-
-
 @rule(
     bad="""
     core/ids.py             from gatewayz.stores.redis import RespRedis
@@ -257,7 +171,7 @@ def reads_the_environment_in_two_places(source: Source) -> Iterator[Finding]:
                     copied |= {v for k, v in zip(keys, values, strict=True) if k is None}
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Attribute) and node not in copied:
-            name = f"{_name(node.value)}.{node.attr}"
+            name = f"{last_name(node.value)}.{node.attr}"
             if name in READS:
                 yield node.lineno, name
     for line, name in source.imports:
@@ -283,7 +197,7 @@ def reads_clocks_in_one_place(source: Source) -> Iterator[Finding]:
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Attribute):
-            owner = _name(node.value).lstrip("_").removeprefix("get_running_")
+            owner = last_name(node.value).lstrip("_").removeprefix("get_running_")
             owner = owner.removeprefix("get_event_")
             if node.attr in CLOCKS.get(owner, "").split():
                 yield node.lineno, f"{owner}.{node.attr}"
@@ -327,7 +241,7 @@ def names_no_brand(source: Source) -> Iterator[Finding]:
 
 
 def _holds_nanos(node: ast.AST) -> bool:
-    return any(_name(n).lower().endswith(("_nanos", "nanos_per_usd")) for n in ast.walk(node))
+    return any(last_name(n).lower().endswith(("_nanos", "nanos_per_usd")) for n in ast.walk(node))
 
 
 @rule(
@@ -428,16 +342,16 @@ def catches_what_it_names(source: Source) -> Iterator[Finding]:
 )
 def keeps_its_tasks(source: Source) -> Iterator[Finding]:
     groups = {
-        _name(item.optional_vars)
+        last_name(item.optional_vars)
         for node in ast.walk(source.tree)
         if isinstance(node, ast.AsyncWith)
         for item in node.items
-        if item.optional_vars is not None and _name(item.context_expr) == "TaskGroup"
+        if item.optional_vars is not None and last_name(item.context_expr) == "TaskGroup"
     }
     for node in ast.walk(source.tree):
         match node:
             case ast.Expr(ast.Call(ast.Attribute(owner, "create_task" | "ensure_future"))):
-                if _name(owner) not in groups:
+                if last_name(owner) not in groups:
                     yield node.lineno, "a task nobody holds may be collected while it runs"
 
 

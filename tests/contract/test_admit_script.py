@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import redis
 
 from gatewayz.billing.credits import call_admit
 from gatewayz.stores.redis import RespRedis
@@ -17,8 +18,9 @@ LIVE_MS = 60_000
 class Account:
     """One account's script calls, in plain words."""
 
-    def __init__(self, redis: RespRedis) -> None:
-        self._redis = redis
+    def __init__(self, scripts: RespRedis, client: "redis.Redis[str]") -> None:
+        self._redis = scripts
+        self._client = client
 
     async def call(self, *arguments: Any) -> list[Any]:
         operation, *rest = arguments
@@ -41,14 +43,15 @@ class Account:
         )
 
     async def left(self) -> int:
-        return int(await self._redis._client.hget(f"acct:{{{A}}}", "left"))
+        return int(self._client.hget(f"acct:{{{A}}}", "left") or -1)
 
 
 @pytest.fixture
 async def account(redis_url: str) -> AsyncIterator[Account]:
-    redis = RespRedis(redis_url, timeout_s=2.0)
-    yield Account(redis)
-    await redis.close()
+    scripts = RespRedis(redis_url, timeout_s=2.0)
+    with redis.Redis.from_url(redis_url) as client:
+        yield Account(scripts, client)
+    await scripts.close()
 
 
 async def test_without_a_lease_the_caller_is_sent_for_one(account: Account) -> None:

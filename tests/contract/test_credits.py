@@ -139,9 +139,7 @@ async def test_what_is_charged_is_what_was_used_and_the_rest_comes_back(bench: B
 async def test_F14_the_same_message_ten_times_at_once_is_one_charge(bench: Bench) -> None:
     await bench.open(10 * USD)
     message = (await bench.serve(1_000_000, 777)).sealed()
-    results = await asyncio.gather(
-        *[settle(bench.stores.postgres, [message]) for _ in range(10)]
-    )
+    results = await asyncio.gather(*[settle(bench.stores.postgres, [message]) for _ in range(10)])
     statuses = [r[0]["status"] for r in results]
     assert sorted(set(statuses)) == ["duplicate", "posted"] and statuses.count("posted") == 1
     assert await bench.drain() == ["duplicate"]
@@ -223,9 +221,7 @@ async def test_a_changed_account_makes_older_principals_stale(bench: Bench) -> N
     await bench.credits.admit(bench.ask(1_000, epoch=2)[0])
 
 
-async def test_a_flushed_redis_does_not_forget_a_revocation(
-    bench: Bench, redis_url: str
-) -> None:
+async def test_a_flushed_redis_does_not_forget_a_revocation(bench: Bench, redis_url: str) -> None:
     await bench.open(10 * USD)
     rpc = bench.stores.postgres.rpc
     await rpc(

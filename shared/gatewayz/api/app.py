@@ -18,6 +18,7 @@ from gatewayz.core.errors import GatewayError, InternalError, InvalidRequest, No
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.settings import Settings, load_settings
+from gatewayz.dialects.form import Style
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.stores.open import Stores, open_stores
 
@@ -60,9 +61,7 @@ class _Planes:
 
 def create_app(title: str, settings: Settings | None = None) -> FastAPI:
     """A FastAPI application with our errors; no docs pages, which would name versions (F95)."""
-    app = FastAPI(
-        title=title, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan
-    )
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.planes = _Planes(settings)
     app.add_exception_handler(GatewayError, _render_known)
     app.add_exception_handler(RequestValidationError, _render_invalid)
@@ -94,7 +93,7 @@ Caller = Annotated[Principal, Depends(caller_of)]
 
 
 def _render(request: Request, error: GatewayError) -> Response:
-    style = "openrouter" if request.url.path.startswith(OPENROUTER_MOUNT) else "openai"
+    style: Style = "openrouter" if request.url.path.startswith(OPENROUTER_MOUNT) else "openai"
     request_id = new_request_id()
     status, body, headers = encode_error(error, style=style, request_id=request_id)
     return Response(body, status, {**headers, "X-Request-ID": request_id})

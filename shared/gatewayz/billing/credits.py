@@ -302,9 +302,7 @@ class Credits:
 
     async def _load_budgets(self, ask: Ask) -> None:
         pairs = [[scope, period] for scope, period, _ in ask.scopes]
-        rows = await self._postgres.rpc(
-            "load_budgets", {"account": ask.account, "scopes": pairs}
-        )
+        rows = await self._postgres.rpc("load_budgets", {"account": ask.account, "scopes": pairs})
         flat: list[str | int] = []
         for field, used in rows:
             flat += [field, used]

@@ -30,9 +30,7 @@ class Findings:
 async def reconcile(postgres: Postgres, queue: Queue) -> Findings:
     """Check every invariant that must hold at every instant (D15), and L3 and L4."""
     findings = Findings()
-    findings.violations = await postgres.rpc(
-        "check_violations", {}, timeout_s=WORKER_TIMEOUT_S
-    )
+    findings.violations = await postgres.rpc("check_violations", {}, timeout_s=WORKER_TIMEOUT_S)
     for violation in findings.violations[:MAX_LOGGED]:
         log.error("ledger_violation", **violation)
     depth = await queue.depth(CHARGES)

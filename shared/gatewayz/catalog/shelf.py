@@ -15,8 +15,7 @@ from gatewayz.catalog.items import (
     openai_item,
     provider_items,
 )
-from gatewayz.catalog.model import Catalog, Model, Offer
-from gatewayz.core.errors import NotFound, echo
+from gatewayz.catalog.model import Catalog, Model, Offer, model_not_found
 from gatewayz.providers.config import Provider
 
 
@@ -94,18 +93,6 @@ class Shelf:
         if model is None:
             raise model_not_found(self._catalog, name)
         return model
-
-
-def model_not_found(catalog: Catalog, name: str) -> NotFound:
-    """404 with up to three close ids that can be served."""
-    close = catalog.suggest(name)
-    hint = f" Did you mean {', '.join(close)}?" if close else ""
-    return NotFound(
-        f"Model '{echo(name)}' does not exist.{hint}",
-        code="model_not_found",
-        param="model",
-        metadata={"suggestions": close},
-    )
 
 
 def _marked(item: Item, available: bool, everything: bool) -> Item:

@@ -130,9 +130,7 @@ class Settings:
     cron_secret: str = _set(
         "CRON_SECRET", "", "bearer secret with which the platform calls schedules", secret=True
     )
-    home: str = _set(
-        "GATEWAYZ_HOME", ".gatewayz", "folder of the local stack: data, key and logs"
-    )
+    home: str = _set("GATEWAYZ_HOME", ".gatewayz", "folder of the local stack: data, key and logs")
 
     @property
     def home_path(self) -> Path:

@@ -3,7 +3,7 @@
 A request is first a hold in Redis, then a message in the queue, then a row of the ledger.
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -73,7 +73,7 @@ def show_generation(row: dict[str, Any]) -> dict[str, Any]:
     """OpenRouter's generation object, and what only we can tell: state, classes, attempts."""
     total = usd_number(row["charge_nanos"])
     prompt, completion = tokens_of(row, INPUT_CLASSES), tokens_of(row, OUTPUT_CLASSES)
-    created = datetime.fromtimestamp(row["admitted_at_ms"] / 1000, tz=timezone.utc)
+    created = datetime.fromtimestamp(row["admitted_at_ms"] / 1000, tz=UTC)
     stated = row.get("cost_stated_nanos")
     first_ms, total_ms = row.get("first_token_ms"), row.get("total_ms")
     return {
@@ -96,9 +96,7 @@ def show_generation(row: dict[str, Any]) -> dict[str, Any]:
         "finish_reason": row.get("finish"),
         "native_finish_reason": row.get("finish"),
         "latency": first_ms if first_ms is not None else total_ms,
-        "generation_time": None
-        if first_ms is None or total_ms is None
-        else total_ms - first_ms,
+        "generation_time": None if first_ms is None or total_ms is None else total_ms - first_ms,
         "total_time": total_ms,
         "moderation_latency": None,
         "tokens_prompt": prompt,
@@ -133,7 +131,7 @@ def show_generation(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def explain(row: dict[str, Any]) -> dict[str, Any]:
-    """The receipt, recomputed from units × pinned price; `matches` says whether it is the charge."""
+    """The receipt, recomputed from units × pinned price; `matches` tells if it is the charge."""
     lines = lines_in(row)
     computed = amount_nanos(lines)
     cap = row.get("cap_nanos")

@@ -139,7 +139,7 @@ class StreamRelay:
     # ------------------------------------------------------------ after it
 
     async def _relay(self, opened: _Opened) -> None:
-        job, call, watch = self._job, self._job.call, self._watch
+        call, watch = self._job.call, self._watch
         failure: GatewayError | CallerLeft | None = None
         try:
             async with asyncio.timeout(None) as limit:

@@ -17,7 +17,7 @@ STOP_CHECK_S = 1.0
 LAST_WRITE_S = 5.0
 
 
-class CallerLeft(Exception):  # noqa: N818 - an event, not an error
+class CallerLeft(Exception):
     """The caller closed the connection, or does not read any more."""
 
 

@@ -1,6 +1,7 @@
 """One child of the local stack: `python -m gatewayz.local serve|work|sandbox HOME [FD]`.
 
-Started by the supervisor only, which gives it its variables and its open socket.
+Started by the supervisor only, which hands it its open socket and, by standard input, its
+variables.
 """
 
 import os
@@ -10,7 +11,10 @@ import sys
 import threading
 from time import sleep
 
-from gatewayz.core.settings import SettingsError, load_settings
+import orjson
+
+from gatewayz.core.settings import Settings, SettingsError, load_settings
+from gatewayz.local.environment import adopt
 from gatewayz.local.errors import LocalError
 
 ORPHAN_CHECK_S = 1.0
@@ -31,21 +35,30 @@ def main() -> int:
 
 
 def _run(name: str, listener: socket.socket | None) -> None:
-    settings = load_settings()
-    if name == "work":
-        from gatewayz.local.serve import run_work
+    """Load the code, wait for the variables, begin."""
+    from gatewayz.local import mount, serve
 
-        run_work(settings)
+    if name == "work":
+        work = serve.load_work()
+        serve.run_work(_settings(), work)
         return
     assert listener is not None
-    from gatewayz.local.serve import run_app, run_http
-
     if name == "serve":
-        run_http(settings, listener)
+        functions = mount.mount_functions()
+        serve.run_local_http(_settings(), functions, listener)
     else:
         from gatewayz.local.sandbox import app
 
-        run_app(app, listener, grace_s=SANDBOX_GRACE_S)
+        _settings()
+        serve.run_app(app, listener, grace_s=SANDBOX_GRACE_S)
+
+
+def _settings() -> Settings:
+    told = sys.stdin.buffer.read()
+    if not told:
+        sys.exit(0)  # the supervisor went before it had anything to say
+    adopt(orjson.loads(told))
+    return load_settings()
 
 
 def _die_with_parent() -> None:

@@ -7,11 +7,14 @@ everything as it was, also after a kill, and that nothing runs on when it ends.
 import contextlib
 import http.client
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM
 from threading import Event
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -19,20 +22,20 @@ from gatewayz import VERSION
 from gatewayz.core.settings import Settings
 from gatewayz.local import process
 from gatewayz.local.account import prepare_account
+from gatewayz.local.address import base_url, listen
 from gatewayz.local.errors import LocalError
 from gatewayz.local.home import Home, Running
 from gatewayz.local.migrate import apply_migrations
 from gatewayz.local.postgres import PostgresProcess, start_postgres
-from gatewayz.local.serve import listen
 from gatewayz.local.supervisor import Child, Supervisor
 from gatewayz.local.valkey import ValkeyProcess, start_valkey
 
 READY_S = 30.0
 WATCH_S = 0.25
+HEALTH_TIMEOUT_S = 2.0
 LEFTOVERS_S = 5.0
 SANDBOX_STOP_S = 3.0
 FIRST_MODEL = "sandbox/story"
-ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 
 class _Stopped(Exception):
@@ -57,75 +60,91 @@ def run_dev(settings: Settings, *, show_key: bool) -> None:
     stopping = _listen_for_signals()
     with home.locked():
         _end_earlier_run(home)
-        with listen(settings.http.host, settings.http.port) as listener:
-            with contextlib.suppress(_Stopped):
-                _run(home, settings, listener.fileno(), stopping, show_key)
+        children = Supervisor(_say)
+        with (
+            listen(settings.http.host, settings.http.port) as gateway,
+            listen(process.LOOPBACK, process.choose_port(home.path / "sandbox.port")) as sandbox,
+            contextlib.suppress(_Stopped),
+        ):
+            stop_s = settings.http.stop_grace_s + process.STOP_S
+            try:
+                # They load their code while the stores start.
+                children.start(_child(home, "serve", gateway, stop_s))
+                children.start(_child(home, "work", None, process.STOP_S))
+                children.start(_child(home, "sandbox", sandbox, SANDBOX_STOP_S))
+                with _stores(home) as stores:
+                    _live(home, settings, children, stores, sandbox, stopping, show_key)
+            finally:
+                children.stop()
     _say("Stopped.")
 
 
-def _run(home: Home, settings: Settings, fd: int, stopping: Event, show_key: bool) -> None:
+def _live(
+    home: Home,
+    settings: Settings,
+    children: Supervisor,
+    stores: _Stores,
+    sandbox: socket.socket,
+    stopping: Event,
+    show_key: bool,
+) -> None:
+    """From running stores to a stop; the children end before the stores they write to."""
+    try:
+        key = prepare_account(home, stores.postgres.url, home.secret("pepper"))
+        running = _running(home, settings, stores, sandbox)
+        children.begin(running.environment)
+        _await_ready(running.url, children, stores, stopping)
+        home.note(running)
+        _welcome(home, running.url, key if show_key else None)
+        while not stopping.wait(WATCH_S):
+            stores.check_alive()
+            children.watch()
+    finally:
+        _say("\nStopping …")
+        children.stop()
+
+
+@contextlib.contextmanager
+def _stores(home: Home) -> Iterator[_Stores]:
     postgres = start_postgres(home.path / "postgres", durable=True)
     try:
         valkey = start_valkey(home.path / "valkey", durable=True)
         try:
-            stores = _Stores(postgres, valkey)
             applied = apply_migrations(postgres.url)
             if applied:
                 _say(f"Applied {len(applied)} migrations.")
-            key = prepare_account(home, postgres.url, home.secret("pepper"))
-            _supervise(home, settings, fd, stopping, stores, key if show_key else None)
+            yield _Stores(postgres, valkey)
         finally:
             valkey.stop()
     finally:
         postgres.stop()
 
 
-def _supervise(
-    home: Home, settings: Settings, fd: int, stopping: Event, stores: _Stores, key: str | None
-) -> None:
-    url = f"http://{_shown_host(settings.http.host)}:{settings.http.port}"
-    children = Supervisor(_say)
-    with listen(process.LOOPBACK, process.choose_port(home.path / "sandbox.port")) as sandbox:
-        running = Running(
-            url,
-            {
-                "DATABASE_URL": stores.postgres.url,
-                "REDIS_URL": stores.valkey.url,
-                "GATEWAYZ_KEY_PEPPER": home.secret("pepper"),
-                "CRON_SECRET": home.secret("cron"),
-                "GATEWAYZ_STAGE": "local",
-                "GATEWAYZ_HOME": str(home.path),
-                "GATEWAYZ_SANDBOX_URL": "http://{}:{}/v1".format(*sandbox.getsockname()),
-                "GATEWAYZ_DISCOVER_LOCAL": "1",
-                "PORT": str(settings.http.port),
-            },
-        )
-        try:
-            stop_s = settings.http.stop_grace_s + process.STOP_S
-            for child in (
-                _child(home, running, "serve", fd, stop_s),
-                _child(home, running, "work", None, process.STOP_S),
-                _child(home, running, "sandbox", sandbox.fileno(), SANDBOX_STOP_S),
-            ):
-                children.start(child)
-            _await_ready(settings, children, stores, stopping)
-            home.note(running)
-            _welcome(home, url, key)
-            while not stopping.wait(WATCH_S):
-                stores.check_alive()
-                children.watch()
-            _say("\nStopping …")
-        finally:
-            children.stop()
+def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.socket) -> Running:
+    """What the children are told, and the other commands of this home."""
+    address, port = sandbox.getsockname()
+    return Running(
+        base_url(settings),
+        {
+            "DATABASE_URL": stores.postgres.url,
+            "REDIS_URL": stores.valkey.url,
+            "GATEWAYZ_KEY_PEPPER": home.secret("pepper"),
+            "CRON_SECRET": home.secret("cron"),
+            "GATEWAYZ_STAGE": "local",
+            "GATEWAYZ_HOME": str(home.path),
+            "GATEWAYZ_SANDBOX_URL": f"http://{address}:{port}/v1",
+            "GATEWAYZ_DISCOVER_LOCAL": "1",
+            "HOST": settings.http.host,
+            "PORT": str(settings.http.port),
+        },
+    )
 
 
-def _child(home: Home, running: Running, name: str, fd: int | None, stop_s: float) -> Child:
-    arguments = ["gatewayz.local", name, str(home.path)]
-    fds = () if fd is None else (fd,)
+def _child(home: Home, name: str, listener: socket.socket | None, stop_s: float) -> Child:
+    fds = () if listener is None else (listener.fileno(),)
     return Child(
         name=name,
-        arguments=[*arguments, *map(str, fds)],
-        environment=running.environment,
+        arguments=[str(home.path), *map(str, fds)],
         log=home.log_file(name),
         pass_fds=fds,
         stop_s=stop_s,
@@ -140,9 +159,7 @@ def _end_earlier_run(home: Home) -> None:
             process.end_all(left, SIGTERM, timeout_s=LEFTOVERS_S)
 
 
-def _await_ready(
-    settings: Settings, children: Supervisor, stores: _Stores, stopping: Event
-) -> None:
+def _await_ready(url: str, children: Supervisor, stores: _Stores, stopping: Event) -> None:
     health = "no answer"
 
     def ready() -> bool:
@@ -151,18 +168,16 @@ def _await_ready(
             raise _Stopped
         stores.check_alive()
         children.check_alive()
-        health = _health(settings)
+        health = _health(url)
         return health == "ok"
 
     if not process.wait_until(ready, timeout_s=READY_S):
         raise LocalError(f"The gateway is not ready after {READY_S:.0f} s: {health}")
 
 
-def _health(settings: Settings) -> str:
+def _health(url: str) -> str:
     """What /health says: `ok`, or what is wrong."""
-    link = http.client.HTTPConnection(
-        _shown_host(settings.http.host), settings.http.port, timeout=2.0
-    )
+    link = http.client.HTTPConnection(urlsplit(url).netloc, timeout=HEALTH_TIMEOUT_S)
     try:
         link.request("GET", "/health")
         answer = link.getresponse()
@@ -196,12 +211,6 @@ def _short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def _shown_host(host: str) -> str:
-    if host in ANY_ADDRESS:
-        return process.LOOPBACK
-    return f"[{host}]" if ":" in host else host
 
 
 def _listen_for_signals() -> Event:

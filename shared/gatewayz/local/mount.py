@@ -7,7 +7,7 @@ uses it: imported by its module name, called as ASGI.
 import asyncio
 import importlib
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -49,21 +49,21 @@ def load_faces(kind: str, face: type[Face]) -> list[Face]:
 class Mount:
     """One ASGI application over many: exact paths first, then patterns."""
 
-    def __init__(self, apps: Mapping[str, Asgi], routes: Mapping[str, list[str]]) -> None:
-        self._apps = dict(apps)
-        self._exact: dict[str, Asgi] = {}
+    def __init__(self) -> None:
+        self._apps: dict[str, Asgi] = {}
+        self._owners: dict[str, str] = {}
         self._patterns: list[tuple[re.Pattern[str], Asgi]] = []
-        self._fallback = apps[FALLBACK]
         self.failure: str | None = None
-        owners: dict[str, str] = {}
-        for name, paths in routes.items():
-            for path in paths:
-                if owners.setdefault(path, name) != name:
-                    raise LocalError(f"{path} is served by {owners[path]} and by {name}")
-                if "{" in path:
-                    self._patterns.append((_pattern(path), apps[name]))
-                else:
-                    self._exact[path] = apps[name]
+
+    def add(self, name: str, app: Asgi, paths: Collection[str]) -> None:
+        """Have `app` answer these paths; LocalError when another has one of them."""
+        self._apps[name] = app
+        for path in paths:
+            owner = self._owners.setdefault(path, name)
+            if owner != name:
+                raise LocalError(f"{path} is served by {owner} and by {name}")
+            if "{" in path:
+                self._patterns.append((_pattern(path), app))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -71,13 +71,13 @@ class Mount:
         await self._find(scope["path"])(scope, receive, send)
 
     def _find(self, path: str) -> Asgi:
-        app = self._exact.get(path)
-        if app is not None:
-            return app
-        for pattern, owner in self._patterns:
+        owner = self._owners.get(path)
+        if owner is not None:
+            return self._apps[owner]
+        for pattern, app in self._patterns:
             if pattern.fullmatch(path):
-                return owner
-        return self._fallback
+                return app
+        return self._apps[FALLBACK]
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """Start all, or none; stop all, whatever one of them says."""
@@ -146,10 +146,10 @@ def routes_of(name: str, module: ModuleType) -> list[str]:
 
 def mount_functions() -> Mount:
     """Every functions/*/app.py of this repository as one application."""
+    mount = Mount()
     modules = dict(load_modules("app"))
     if FALLBACK not in modules:
         raise LocalError(f"No functions in {FUNCTIONS}")
-    return Mount(
-        {name: module.app for name, module in modules.items()},
-        {name: routes_of(name, module) for name, module in modules.items()},
-    )
+    for name, module in modules.items():
+        mount.add(name, module.app, routes_of(name, module))
+    return mount

@@ -4,7 +4,6 @@ the clock (D52). Settlement never shares the data plane's loop.
 
 import asyncio
 import contextlib
-import errno
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,38 +14,21 @@ from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.settings import Settings, check_serving
+from gatewayz.local.account import ACCOUNT
+from gatewayz.local.address import BACKLOG, base_url, listen
+from gatewayz.local.console import PATHS, Console
 from gatewayz.local.errors import LocalError
-from gatewayz.local.mount import Asgi, load_faces, mount_functions
+from gatewayz.local.home import Home
+from gatewayz.local.mount import Asgi, Mount, load_faces, mount_functions
 from gatewayz.runtime.entries import Schedule, Worker
 from gatewayz.stores.open import open_stores
 
 log = get_log(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-BACKLOG = 2048
 # After the running streams were told to end, this long until their connections are cut.
 CUT_AFTER_S = 5.0
 DRAIN_S = 5.0
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, or one line about why not."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            message = f"Port {port} is busy: stop what uses it, or choose another with PORT=8001."
-        elif isinstance(error, OSError) and error.errno == errno.EACCES:
-            message = f"Port {port} needs more rights: choose one above 1024 with PORT=8000."
-        else:
-            message = f"Cannot listen on {host}:{port}: {error}"
-        raise LocalError(message) from None
-    listener.listen(BACKLOG)
-    return listener
 
 
 class _Server(uvicorn.Server):
@@ -83,21 +65,45 @@ def run_app(app: Asgi, listener: socket.socket, *, grace_s: float) -> None:
         raise LocalError(f"The server cannot start: {reason}") from None
 
 
-def run_http(settings: Settings, listener: socket.socket | None = None) -> None:
-    """Serve every function on the settings' address, or on a socket that is already open."""
+def run_http(settings: Settings) -> None:
+    """Serve every function on the settings' address."""
     check_serving(settings)
     configure_logging(settings.log_level)
-    listener = listener or listen(settings.http.host, settings.http.port)
-    run_app(mount_functions(), listener, grace_s=settings.http.stop_grace_s + CUT_AFTER_S)
+    listener = listen(settings.http.host, settings.http.port)
+    run_app(mount_functions(), listener, grace_s=grace_s(settings))
 
 
-def run_work(settings: Settings) -> None:
-    """Run every queue worker and every schedule until SIGTERM or SIGINT."""
+def run_local_http(settings: Settings, functions: Mount, listener: socket.socket) -> None:
+    """The same on an open socket, and with the local stack's page."""
     check_serving(settings)
     configure_logging(settings.log_level)
-    workers = load_faces("worker", Worker)
-    schedules = load_faces("job", Schedule)
-    asyncio.run(_work(settings, workers, schedules))
+    console = Console(
+        open_stores(settings),
+        account=ACCOUNT,
+        base_url=base_url(settings),
+        api_key=lambda: Home(settings.home_path).key_file.read_text().strip(),
+    )
+    functions.add("console", console, PATHS)
+    run_app(functions, listener, grace_s=grace_s(settings))
+
+
+def grace_s(settings: Settings) -> float:
+    return settings.http.stop_grace_s + CUT_AFTER_S
+
+
+Work = tuple[list[Worker], list[Schedule]]
+
+
+def load_work() -> Work:
+    """Every queue worker and every schedule of this repository."""
+    return load_faces("worker", Worker), load_faces("job", Schedule)
+
+
+def run_work(settings: Settings, work: Work) -> None:
+    """Empty the queues and keep the clock until SIGTERM or SIGINT."""
+    check_serving(settings)
+    configure_logging(settings.log_level)
+    asyncio.run(_work(settings, *work))
 
 
 async def _work(settings: Settings, workers: list[Worker], schedules: list[Schedule]) -> None:

@@ -4,6 +4,7 @@ Guarantees that no child outlives the supervisor and that a child which cannot l
 with its own last words.
 """
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGTERM
 
+import orjson
+
 from gatewayz.core import clock
 from gatewayz.local import process
-from gatewayz.local.environment import environment_with
 from gatewayz.local.errors import LocalError
 
 # A child that falls this often within the window will not be helped by another start.
@@ -23,12 +25,16 @@ FALLS_WINDOW_S = 60.0
 
 @dataclass(slots=True)
 class Child:
-    """One process. `arguments` follow `python -m`; without a log it writes to our terminal."""
+    """One process of `gatewayz.local`; without a log it writes to our terminal.
+
+    It loads its code at once and begins when it is told its variables, by standard input: so
+    the gateway loads while the stores start, and no secret stands in a list of processes.
+    """
 
     name: str
     arguments: list[str]
-    environment: Mapping[str, str]
     log: Path | None = None
+    variables: Mapping[str, str] | None = None
     pass_fds: tuple[int, ...] = ()
     stop_s: float = process.STOP_S
     running: "subprocess.Popen[bytes] | None" = None
@@ -38,9 +44,8 @@ class Child:
         out = open(self.log, "ab") if self.log else None  # noqa: SIM115 - closed below
         try:
             self.running = subprocess.Popen(
-                [sys.executable, "-m", *self.arguments],
-                env=environment_with(self.environment),
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "gatewayz.local", self.name, *self.arguments],
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,
                 pass_fds=self.pass_fds,
@@ -53,6 +58,15 @@ class Child:
         finally:
             if out is not None:
                 out.close()
+        if self.variables is not None:
+            self.begin(self.variables)
+
+    def begin(self, variables: Mapping[str, str]) -> None:
+        """Tell the child its variables; it keeps them over a fall."""
+        self.variables = variables
+        if self.running is not None and self.running.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self.running.stdin as told:
+                told.write(orjson.dumps(dict(variables)))
 
     def stop(self) -> None:
         if self.running is not None:
@@ -76,6 +90,10 @@ class Supervisor:
     def start(self, child: Child) -> None:
         child.start()
         self._children.append(child)
+
+    def begin(self, variables: Mapping[str, str]) -> None:
+        for child in self._children:
+            child.begin(variables)
 
     def check_alive(self) -> None:
         """LocalError when a child has fallen: used while starting, when none may."""

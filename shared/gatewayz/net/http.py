@@ -14,10 +14,9 @@ from typing import TypeVar
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
-    BuilderError,
-    ConnectTimeoutError,
     DetailedPyreqwestError,
     PyreqwestError,
+    RequestTimeoutError,
 )
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
@@ -30,6 +29,9 @@ USER_AGENT = "gatewayz"
 IDLE_CONNECTION_S = 50.0
 # One read of a compressed stream may not grow beyond this (F35: gzip bomb).
 MAX_INFLATED_READ_BYTES = 4 * 1024 * 1024
+# The library goes on waiting for a response head after its caller has given up; this ends it.
+LONGEST_EXCHANGE_S = 900.0
+GIVE_UP_GRACE_S = 1.0
 # Enough for a hundred fast streams over one HTTP/2 connection.
 H2_STREAM_WINDOW_BYTES = 1024 * 1024
 H2_CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
@@ -172,7 +174,7 @@ class HttpStream:
                 raise ReadTimeout("no data from the server in time") from None
             except PyreqwestError as error:
                 self._ended = True
-                raise _broken(error) from None
+                raise _failure(error, ReadTimeout) from None
             if chunk is None:
                 self._ended = True
                 if self._inflate is not None and not self._inflate.eof:
@@ -243,28 +245,33 @@ class HttpClient:
         headers: Mapping[str, str],
         body: bytes | None = None,
         timeout_s: float,
+        total_s: float = LONGEST_EXCHANGE_S,
     ) -> HttpStream:
         """Send and wait at most `timeout_s` for the response head.
 
-        ConnectFailed, ConnectTimeout (nothing was sent), HeadTimeout, ConnectionBroken.
-        Cancelling the caller drops the connection.
+        ConnectFailed, ConnectTimeout (nothing was sent), HeadTimeout, ConnectionBroken. The whole
+        exchange is cut after `total_s`. When the head does not come in time or the caller is
+        cancelled before it, the connection is dropped as soon as it comes, at the latest then.
         """
         limit = _Limit()
         try:
             builder = self._client.request(method, url).headers(headers)
             builder = builder.header("accept-encoding", "identity").streamed_read_buffer_limit(0)
+            builder = builder.timeout(timedelta(seconds=max(total_s, 0.0)))
             if body is not None:
                 builder = builder.body_bytes(body)
             request = builder.build_streamed()
-            response = await limit.run(request.__aenter__, timeout_s)
-        except TimeoutError as error:
-            if isinstance(error, ConnectTimeoutError):
-                raise ConnectTimeout("no connection in time") from None
-            raise HeadTimeout("no response head in time") from None
-        except BuilderError:
+        except (ValueError, PyreqwestError):
+            # The library's text may hold header values, so it is not passed on.
             raise ConnectFailed("the address or a header cannot be used") from None
+        try:
+            response = await limit.run(request.__aenter__, timeout_s)
         except PyreqwestError as error:
-            raise _broken(error) from None
+            raise _failure(error, HeadTimeout) from None
+        except TimeoutError:
+            raise HeadTimeout("no response head in time") from None
+        finally:
+            limit.stop()
         try:
             return HttpStream(request, response, limit)
         except ConnectionBroken:
@@ -284,7 +291,14 @@ class HttpClient:
         """The whole answer within `timeout_s` in total and `max_bytes`; errors as open and read."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        stream = await self.open(method, url, headers=headers, body=body, timeout_s=timeout_s)
+        stream = await self.open(
+            method,
+            url,
+            headers=headers,
+            body=body,
+            timeout_s=timeout_s,
+            total_s=timeout_s + GIVE_UP_GRACE_S,
+        )
         try:
             parts: list[bytes] = []
             size = 0
@@ -303,11 +317,13 @@ class HttpClient:
         await self._client.close()
 
 
-def _broken(error: PyreqwestError) -> NetError:
-    if isinstance(error, ConnectTimeoutError):
-        return ConnectTimeout("no connection in time")
+def _failure(error: PyreqwestError, timeout: type[NetError]) -> NetError:
+    """Our class for an error of the library; `timeout` for its time limits after connecting."""
     causes = error.details.get("causes") if isinstance(error, DetailedPyreqwestError) else None
+    connecting = any(cause["message"] == FAILED_WHILE_CONNECTING for cause in causes or ())
+    if isinstance(error, RequestTimeoutError):
+        return ConnectTimeout("no connection in time") if connecting else timeout("out of time")
     last = causes[-1]["message"] if causes else error.message
-    if any(cause["message"] == FAILED_WHILE_CONNECTING for cause in causes or ()):
+    if connecting:
         return ConnectFailed(f"no connection: {last}")
     return ConnectionBroken(f"the connection broke: {last}")

@@ -26,7 +26,7 @@ class InexactPrice(ValueError):
 
 
 def parse_usd_per_million(value: str | int | Decimal) -> int:
-    """nano-USD per 10^6 units of a price in USD per 10^6 units; InexactPrice when it is not exact."""
+    """USD per 10^6 units → nano-USD per 10^6 units; InexactPrice when that is not exact."""
     try:
         price = Decimal(value)
     except InvalidOperation:

@@ -7,6 +7,7 @@ URL, headers and credential come from the provider's row alone.
 from collections.abc import Mapping
 
 from gatewayz.core.errors import (
+    TimeoutStage,
     UpstreamAuth,
     UpstreamBroken,
     UpstreamError,
@@ -129,7 +130,7 @@ def upstream_error(provider: str, error: NetError, *, whole: bool = False) -> Up
         case ConnectTimeout():
             return UpstreamTimeout("Connecting took too long.", stage="connect", provider=provider)
         case HeadTimeout() | ReadTimeout():
-            stage = "total" if whole else "first_token"
+            stage: TimeoutStage = "total" if whole else "first_token"
             return UpstreamTimeout("The provider took too long.", stage=stage, provider=provider)
         case ConnectFailed():
             return UpstreamUnavailable("The provider cannot be reached.", provider=provider)

@@ -24,7 +24,7 @@ async def run_attempts(
     failures: list[UpstreamError] = []
     for offer in offers:
         started_s = clock.monotonic_s()
-        entry = {"offer": offer.id, "provider": offer.provider, "error": None}
+        entry: dict[str, Any] = {"offer": offer.id, "provider": offer.provider, "error": None}
         attempts.append(entry)
         try:
             result = await attempt(offer)

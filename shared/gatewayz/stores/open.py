@@ -29,7 +29,5 @@ def open_stores(settings: Settings) -> Stores:
         timeout_s=settings.stores.rpc_timeout_ms / 1000,
         pooled=settings.pooled,
     )
-    redis = RespRedis(
-        settings.stores.redis_url, timeout_s=settings.stores.redis_timeout_ms / 1000
-    )
+    redis = RespRedis(settings.stores.redis_url, timeout_s=settings.stores.redis_timeout_ms / 1000)
     return Stores(postgres, redis, PostgresQueue(postgres), Secrets())

@@ -1,27 +1,29 @@
 """Redis as a set of named Lua scripts: `script(name, keys, args)` is one atomic call.
 
-Owns the connection, joins the calls of one loop turn into one pipeline, and tells "not reached"
-from "unknown". Redis is speed, never the book of record. Never retries a script blindly.
+Redis is speed, never the book of record: a failure tells "not run" from "unknown", and no script
+is ever retried blindly. Written on hiredis alone, because the full client costs more to import
+than all of the data plane and a call of ours needs only EVALSHA.
 """
 
 import asyncio
 import hashlib
+import ssl
+from collections import deque
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
+from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
+import hiredis
 
 from gatewayz.core import clock
-from gatewayz.core.errors import StoreTimeout, StoreUnavailable
+from gatewayz.core.errors import DependencyError, StoreTimeout, StoreUnavailable
 from gatewayz.core.log import get_log
+from gatewayz.core.settings import SettingsError
 
 log = get_log(__name__)
 
+DEFAULT_PORT = 6379
 # After a time-out every call fails at once for this long, so that a hanging Redis
 # costs each request nothing but its first one.
 DOWN_S = 1.0
@@ -44,107 +46,180 @@ def load_script(name: str) -> tuple[str, str]:
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-Call = tuple[str, list[str], list[str | int], "asyncio.Future[Any]"]
-
-
 class RespRedis:
-    """RESP by redis-py on one connection per process."""
+    """One pipelined connection per process: the calls of one loop turn leave in one write."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._address = _Address.parse(url)
         self._timeout_s = timeout_s
-        pool = ConnectionPool.from_url(
-            url,
-            max_connections=2,
-            decode_responses=True,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            client_name="gatewayz",
-        )
-        self._client: Redis = Redis(connection_pool=pool)
         self._scripts: dict[str, tuple[str, str]] = {}
-        self._waiting: list[Call] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._connection: _Connection | None = None
+        self._connecting = asyncio.Lock()
         self._down_until_s = 0.0
 
     async def script(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
-        if clock.monotonic_s() < self._down_until_s:
-            raise StoreUnavailable("Redis did not answer a moment ago.")
-        if name not in self._scripts:
-            self._scripts[name] = load_script(name)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((name, list(keys), list(args), future))
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush())
-        return await future
-
-    async def _flush(self) -> None:
-        """Send what waits, again and again, until nothing does."""
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                try:
-                    async with asyncio.timeout(self._timeout_s):
-                        replies = await self._send(batch)
-                except TimeoutError:
-                    self._down_until_s = clock.monotonic_s() + DOWN_S
-                    self._fail([*batch, *self._waiting], StoreTimeout("Redis is too slow."))
-                    self._waiting = []
-                except (RedisError, OSError) as error:
-                    log.warning("redis_unreachable", error=str(error))
-                    self._fail(batch, _classify(error))
-                else:
-                    for (*_, future), reply in zip(batch, replies, strict=True):
-                        _resolve(future, reply)
-        finally:
-            self._flusher = None
-
-    async def _send(self, batch: list[Call]) -> list[Any]:
-        replies = await self._pipeline(batch, "EVALSHA")
-        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
+        known = self._scripts.get(name)
+        if known is None:
+            known = self._scripts[name] = load_script(name)
+        source, sha = known
+        reply = await self._call("EVALSHA", sha, len(keys), *keys, *args)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
             # A script the server does not know was not run, so sending its text is no retry.
-            again = await self._pipeline([batch[i] for i in unknown], "EVAL")
-            for i, reply in zip(unknown, again, strict=True):
-                replies[i] = reply
-        return replies
+            reply = await self._call("EVAL", source, len(keys), *keys, *args)
+        if isinstance(reply, hiredis.ReplyError):
+            # OOM, READONLY, LOADING, MISCONF: Redis is there but runs no scripts.
+            log.error("redis_refused", script=name, error=str(reply))
+            raise StoreUnavailable("Redis refuses the call.")
+        return reply
 
-    async def _pipeline(self, batch: list[Call], command: str) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for name, keys, args, _ in batch:
-            source, sha = self._scripts[name]
-            pipeline.execute_command(
-                command, sha if command == "EVALSHA" else source, len(keys), *keys, *args
-            )
-        return list(await pipeline.execute(raise_on_error=False))
+    async def _call(self, *command: str | int) -> Any:
+        connection = self._connection
+        if connection is None or connection.lost:
+            connection = await self._connect()
+        return await connection.call(command)
 
-    @staticmethod
-    def _fail(batch: list[Call], error: Exception) -> None:
-        for *_, future in batch:
-            _resolve(future, error)
+    async def _connect(self) -> "_Connection":
+        async with self._connecting:
+            if self._connection is not None and not self._connection.lost:
+                return self._connection
+            if clock.monotonic_s() < self._down_until_s:
+                raise StoreUnavailable("Redis did not answer a moment ago.")
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    self._connection = await self._open()
+            except TimeoutError:
+                self._stay_down()
+                raise StoreUnavailable("Redis does not take connections.") from None
+            except OSError as error:
+                raise StoreUnavailable("Redis cannot be reached.") from error
+            return self._connection
+
+    async def _open(self) -> "_Connection":
+        address, loop = self._address, asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: _Connection(self._timeout_s, self._stay_down),
+            address.host,
+            address.port,
+            ssl=ssl.create_default_context() if address.tls else None,
+        )
+        for command in address.greeting():
+            reply = await connection.call(command)
+            if isinstance(reply, hiredis.ReplyError):
+                connection.drop(StoreUnavailable("Redis refuses our sign-in."))
+                log.error("redis_refused", command=command[0], error=str(reply))
+                raise StoreUnavailable("Redis refuses our sign-in.")
+        return connection
+
+    def _stay_down(self) -> None:
+        self._down_until_s = clock.monotonic_s() + DOWN_S
 
     async def close(self) -> None:
-        if self._flusher is not None:
-            self._flusher.cancel()
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        if self._connection is not None:
+            self._connection.drop(StoreUnavailable("The client is closed."))
+            await asyncio.sleep(0)  # the transport closes in the next turn
 
 
-def _classify(error: Exception) -> Exception:
-    if isinstance(error, RedisConnectionError) and "Error while reading" in str(error):
-        return StoreTimeout("The connection to Redis broke.")
-    return StoreUnavailable("Redis cannot be reached.")
+class _Address:
+    """redis://[user:password@]host[:port][/database]; rediss:// is the same over TLS."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+            raise SettingsError("REDIS_URL must look like redis://host:6379/0 or rediss://…")
+        self.tls = parts.scheme == "rediss"
+        self.host: str = parts.hostname
+        self.port = parts.port or DEFAULT_PORT
+        self._user = unquote(parts.username or "")
+        self._password = unquote(parts.password or "")
+        self._database = parts.path.strip("/") or "0"
+
+    @classmethod
+    def parse(cls, url: str) -> "_Address":
+        return cls(url)
+
+    def greeting(self) -> list[tuple[str, ...]]:
+        """Commands that a fresh connection starts with."""
+        commands: list[tuple[str, ...]] = []
+        if self._password:
+            commands.append(
+                ("AUTH", self._user, self._password) if self._user else ("AUTH", self._password)
+            )
+        if self._database != "0":
+            commands.append(("SELECT", self._database))
+        return commands
 
 
-def _resolve(future: "asyncio.Future[Any]", reply: Any) -> None:
-    if future.done():
-        return
-    if isinstance(reply, ResponseError):
-        # OOM, READONLY, LOADING, MISCONF: Redis is there but takes no writes.
-        log.error("redis_refused", error=str(reply))
-        future.set_exception(StoreUnavailable("Redis refuses writes."))
-    elif isinstance(reply, Exception):
-        future.set_exception(reply)
-    else:
-        future.set_result(reply)
+class _Connection(asyncio.Protocol):
+    """RESP on one socket: replies come in the order of the calls."""
 
+    def __init__(self, timeout_s: float, on_timeout: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout_s = timeout_s
+        self._on_timeout = on_timeout
+        self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[bytes] = []
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self.lost = False
 
+    def call(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":
+        """The reply, once it is there; a ReplyError is a reply too."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self.lost:
+            future.set_exception(StoreUnavailable("The connection to Redis is gone."))
+            return future
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(hiredis.pack_command(command))
+        self._waiting.append((future, self._loop.time()))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout_s, self._check_time)
+        return future
+
+    def _flush(self) -> None:
+        if self._transport is not None and self._outgoing:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not asyncio.Transport in uvloop, but one in all but its base class.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                future, _ = self._waiting.popleft()
+                if not future.done():
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError):
+            self.drop(StoreTimeout("Redis sent nonsense."))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.drop(StoreTimeout("The connection to Redis broke."))
+
+    def drop(self, error: DependencyError) -> None:
+        """Close and fail what waits: whether it was run is unknown."""
+        self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            future, _ = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(error)
+
+    def _check_time(self) -> None:
+        """One timer for all calls: the oldest decides."""
+        self._timer = None
+        if not self._waiting:
+            return
+        left_s = self._waiting[0][1] + self._timeout_s - self._loop.time()
+        if left_s <= 0:
+            self._on_timeout()
+            self.drop(StoreTimeout("Redis is too slow."))
+        else:
+            self._timer = self._loop.call_later(left_s, self._check_time)

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -119,6 +120,16 @@ class Ledger:
 
     async def rules(self) -> set[str]:
         return {row["rule"] for row in await self.violations(from_zero=False)}
+
+    @asynccontextmanager
+    async def undone(self) -> AsyncIterator[None]:
+        """What happens inside is rolled back: many cases on one database."""
+        transaction = self.connection.transaction()
+        await transaction.start()
+        try:
+            yield
+        finally:
+            await transaction.rollback()
 
     async def pool(self, size: int) -> "asyncpg.Pool[Any]":
         return await asyncpg.create_pool(self.url, min_size=size, max_size=size)

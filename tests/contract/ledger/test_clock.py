@@ -43,16 +43,16 @@ async def test_the_owner_sets_the_time_for_everything(ledger):
 
 async def test_another_login_cannot_set_the_time(ledger):
     await ledger.connection.execute(
-        """create role stranger login; grant service_role to stranger"""
+        "create role stranger login password 'strange'; grant service_role to stranger"
     )
     try:
-        url = ledger.url.replace("//postgres@", "//stranger@")
-        assert url != ledger.url
-        stranger = await asyncpg.connect(url)
+        # user and password given apart go before those in the address
+        stranger = await asyncpg.connect(ledger.url, user="stranger", password="strange")
         try:
+            assert await stranger.fetchval("select session_user") == "stranger"
             await stranger.execute("set role service_role; set gatewayz.now = '2040-01-01'")
-            depth = {"queue": "charges", "messages": [{"id": "1", "body": {}}]}
-            await ledger.rpc("send_messages", stranger, **depth)
+            messages = [{"id": "1", "body": {}}]
+            await ledger.rpc("send_messages", stranger, queue="charges", messages=messages)
         finally:
             await stranger.close()
         year = await ledger.connection.fetchval(

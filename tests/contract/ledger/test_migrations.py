@@ -47,8 +47,10 @@ async def test_every_api_function_takes_one_unnamed_jsonb_and_returns_jsonb(ledg
         assert shape == (1, True, "jsonb", "jsonb"), row["proname"]
 
 
-def test_files_are_numbered_without_gaps_and_short_enough_to_read():
-    assert [file.name[:4] for file in FILES] == [f"{n:04d}" for n in range(1, len(FILES) + 1)]
+def test_files_have_numbers_of_their_own_and_are_short_enough_to_read():
+    numbers = [file.name[:4] for file in FILES]
+    assert all(number.isdigit() for number in numbers)
+    assert len(set(numbers)) == len(numbers)
     for file in FILES:
         lines = file.read_text().splitlines()
         assert len(lines) <= 400, file.name

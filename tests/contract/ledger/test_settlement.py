@@ -214,20 +214,29 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("fault", BAD)
-async def test_F16_a_bad_message_is_invalid_and_its_nine_neighbours_are_posted(ledger, fault):
+async def test_F16_a_bad_message_is_invalid_and_its_nine_neighbours_are_posted(ledger, subtests):
     await ledger.open()
-    good = [ledger.message(150) for _ in range(9)]
-    bad = ledger.message(150) | BAD[fault]
-    statuses = await ledger.settle(*good[:4], bad, *good[4:])
-    assert statuses == ["posted"] * 4 + ["invalid"] + ["posted"] * 5
-    assert (await ledger.balance())["charged_nanos"] == 9 * 150
+    for fault, fields in BAD.items():
+        with subtests.test(fault):
+            async with ledger.undone():
+                good = [ledger.message(150) for _ in range(9)]
+                bad = ledger.message(150) | fields
+                statuses = await ledger.settle(*good[:4], bad, *good[4:])
+                assert statuses == ["posted"] * 4 + ["invalid"] + ["posted"] * 5
+                assert (await ledger.balance())["charged_nanos"] == 9 * 150
 
 
-@pytest.mark.parametrize("junk", [None, 7, "text", [], {}])
-async def test_junk_in_place_of_a_message_is_invalid(ledger, junk):
+async def test_an_invalid_message_says_why(ledger):
     await ledger.open()
-    assert await ledger.settle(ledger.message(1), junk) == ["posted", "invalid"]
+    [result] = await ledger.rpc("settle_charges", messages=[ledger.message(5) | {"lines": []}])
+    assert result["error"] == "charge is not the sum of its lines"
+
+
+async def test_junk_in_place_of_a_message_is_invalid(ledger, subtests):
+    await ledger.open()
+    for junk in (None, 7, "text", [], {}):
+        with subtests.test(repr(junk)):
+            assert await ledger.settle(ledger.message(1), junk) == ["posted", "invalid"]
 
 
 async def test_an_empty_batch_settles_nothing(ledger):

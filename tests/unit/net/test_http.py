@@ -64,9 +64,11 @@ class Peer:
     async def gone(self) -> bool:
         """Wait until the client has closed its end."""
         try:
-            return await self.reader.read(1) == b""
+            while await self.reader.read(65536):
+                pass
         except ConnectionError:
-            return True
+            pass
+        return True
 
 
 class Server:
@@ -273,7 +275,7 @@ async def test_F31_hang_in_the_tls_handshake_is_a_connect_timeout(
         await ask(client, f"https://127.0.0.1:{server.port}/")
 
 
-async def test_F31_hang_before_the_head_is_a_head_timeout_and_drops_the_connection(
+async def test_F31_hang_before_the_head_is_a_head_timeout(
     server: Server, client: HttpClient
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -282,7 +284,26 @@ async def test_F31_hang_before_the_head_is_a_head_timeout_and_drops_the_connecti
 
     server.handler = handler
     with pytest.raises(HeadTimeout):
-        await open_stream(client, server.url(), timeout_s=0.1)
+        await client.open("GET", server.url(), headers={}, timeout_s=0.1, total_s=0.3)
+    assert not server.done.is_set()
+    await asyncio.wait_for(server.done.wait(), 5)  # the whole exchange had its limit, too
+
+
+async def test_F31_a_head_that_comes_after_its_caller_gave_up_finds_the_connection_dropped(
+    server: Server, client: HttpClient
+) -> None:
+    late = asyncio.Event()
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await late.wait()
+        await peer.send(CHUNKED + b"2\r\nhi\r\n")
+        assert await peer.gone()
+
+    server.handler = handler
+    with pytest.raises(HeadTimeout):
+        await open_stream(client, server.url(), timeout_s=0.05)
+    late.set()
     await asyncio.wait_for(server.done.wait(), 5)
 
 
@@ -324,21 +345,45 @@ async def test_F31_the_limit_of_a_whole_answer_counts_its_body(
     await asyncio.wait_for(server.done.wait(), 5)
 
 
-async def test_a_caller_who_is_cancelled_stays_cancelled_and_drops_the_connection(
+async def test_a_caller_who_is_cancelled_stays_cancelled_and_the_connection_is_dropped(
     server: Server, client: HttpClient
 ) -> None:
+    received, late = asyncio.Event(), asyncio.Event()
+
     async def handler(peer: Peer) -> None:
         await peer.request()
+        received.set()
+        await late.wait()
+        await peer.send(CHUNKED + b"2\r\nhi\r\n")
         assert await peer.gone()
 
     server.handler = handler
     task = asyncio.create_task(open_stream(client, server.url()))
-    while not server.connections:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await received.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    late.set()
+    await asyncio.wait_for(server.done.wait(), 5)
+
+
+async def test_a_caller_who_is_cancelled_within_the_body_can_still_close(
+    server: Server, client: HttpClient
+) -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + b"2\r\nhi\r\n")
+        assert await peer.gone()
+
+    server.handler = handler
+    stream = await open_stream(client, server.url())
+    assert await stream.read(5) == b"hi"
+    task = asyncio.create_task(stream.read(5))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await stream.aclose()
     await asyncio.wait_for(server.done.wait(), 5)
 
 

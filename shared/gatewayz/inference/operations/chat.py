@@ -43,9 +43,7 @@ class Chat:
         return encode_request(self._request, target, max_output_tokens=limit_tokens)
 
     def read_answer(self, raw: bytes, provider: Provider) -> Answer:
-        return decode_answer(
-            raw, provider.usage, provider=provider.slug, error_map=provider.errors
-        )
+        return decode_answer(raw, provider.usage, provider=provider.slug, error_map=provider.errors)
 
     def render_answer(
         self, answer: Answer, request_id: str, provider: Provider, report: UsageReport
