@@ -1,7 +1,7 @@
 """Benchmarks the gateway with everything on: key check, hold, settlement, durable stores.
 
     run.py table                 the figures of the README, side by side with the rivals
-    run.py compare OLD NEW       CPU per request of two commits, interleaved (`.` = this tree)
+    run.py compare OLD NEW       CPU per request of two commits (or folders), interleaved
     run.py cold                  import cost, start and memory of functions/chat
 
 Stores and settle worker run as processes of their own. bench/README.md says more.
@@ -124,9 +124,9 @@ def last_pair(pair: tuple[list[float], list[float]]) -> str:
 
 
 def checked_out(commit: str, folder: Path) -> Path:
-    """The files of a commit; `.` is this tree as it is. An archive leaves nothing in .git."""
-    if commit == ".":
-        return TREE
+    """The files of a commit, or a folder as it is. An archive leaves nothing behind in .git."""
+    if Path(commit, "functions").is_dir():
+        return Path(commit).resolve()
     folder.mkdir(parents=True)
     archive = subprocess.run(
         ["git", "-C", str(TREE), "archive", commit],  # noqa: S607

@@ -4,14 +4,14 @@ Owns the routes and the edge checks (load, method, key, body); `gatewayz.inferen
 rest. Never buffers a stream.
 """
 
-from gatewayz.core.errors import GatewayError, NotFound, Overloaded
+from gatewayz.core.errors import GatewayError, MethodNotAllowed, NotFound, Overloaded
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.settings import Settings, load_settings
 from gatewayz.dialects.form import Style
 from gatewayz.dialects.openai_chat.request import decode_request
 from gatewayz.inference.gateway import Gateway, open_gateway
-from gatewayz.inference.job import request_headers
+from gatewayz.inference.job import CORS, request_headers
 from gatewayz.inference.operations.chat import Chat, render_error
 from gatewayz.inference.run import StalePrincipal, run
 from gatewayz.net.asgi import Call, RawHeaders, Receive, Scope, Send
@@ -25,11 +25,10 @@ ROUTES: dict[str, Style] = {
     "/api/v1/chat/completions": "openrouter",
 }
 READY_PATH = "/healthz"
-CORS: RawHeaders = [
-    (b"access-control-allow-origin", b"*"),
+PREFLIGHT: RawHeaders = [
+    *CORS,
     (b"access-control-allow-methods", b"POST, OPTIONS"),
     (b"access-control-allow-headers", b"*"),
-    (b"access-control-expose-headers", b"x-request-id, x-generation-id, x-provider"),
     (b"access-control-max-age", b"86400"),
 ]
 
@@ -51,7 +50,7 @@ class ChatApp:
             return await call.answer(200, b"ok", [(b"content-type", b"text/plain")])
         style = ROUTES.get(call.path)
         if call.method == "OPTIONS" and style is not None:
-            return await call.answer(204, b"", CORS)
+            return await call.answer(204, b"", PREFLIGHT)
         gateway = self.gateway()
         gateway.requests += 1
         try:
@@ -70,8 +69,10 @@ class ChatApp:
     async def _serve(self, gateway: Gateway, call: Call, style: Style | None) -> None:
         held_bytes = 0
         try:
-            if style is None or call.method != "POST":
-                raise NotFound(f"There is no {call.method} route here.", code="route_not_found")
+            if style is None:
+                raise NotFound("There is no such route.", code="route_not_found")
+            if call.method != "POST":
+                raise MethodNotAllowed("Use POST.", headers={"Allow": "POST, OPTIONS"})
             if gateway.full:
                 raise Overloaded
             principal = await gateway.principals.authenticate(call.headers)

@@ -88,6 +88,10 @@ class NotFound(RequestError):
     status, code = 404, "not_found"
 
 
+class MethodNotAllowed(RequestError):
+    status, code = 405, "method_not_allowed"
+
+
 class Conflict(RequestError):
     status, code = 409, "conflict"
 

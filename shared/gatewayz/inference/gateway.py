@@ -37,7 +37,7 @@ class Gateway:
         self.settlement = Settlement(stores.queue, self.credits)
         self.principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
         self.http = HttpClient()
-        self.client = ProviderClient(self.http, stores.secrets)
+        self.client = ProviderClient(self.http, stores.secrets.find)
         self.requests = 0
         self.inflight_bytes = 0
         self.stop_at_s: float | None = None

@@ -11,15 +11,13 @@ import hashlib
 from gatewayz.accounts.principals import Principal
 from gatewayz.billing.credits import Ask, StalePrincipal
 from gatewayz.billing.settlement import ChargeMessage
-from gatewayz.catalog.model import Offer
+from gatewayz.catalog.model import Offer, model_not_found
 from gatewayz.core import clock
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import (
     GatewayError,
     InternalError,
-    NotFound,
     ProviderNotConfigured,
-    echo,
 )
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import get_log
@@ -102,14 +100,7 @@ def _plan(gateway: Gateway, operation: Operation) -> tuple[Offer, ...]:
     catalog = gateway.catalog
     model = catalog.find(operation.model)
     if model is None:
-        close = catalog.suggest(operation.model)
-        hint = f" Did you mean {', '.join(close)}?" if close else ""
-        raise NotFound(
-            f"Model '{echo(operation.model)}' does not exist.{hint}",
-            code="model_not_found",
-            param="model",
-            metadata={"suggestions": close},
-        )
+        raise model_not_found(catalog, operation.model)
     operation.model = model.id
     offers = catalog.servable(model.id)
     if not offers:

@@ -45,7 +45,7 @@ def _run(name: str, listener: socket.socket | None) -> None:
     assert listener is not None
     if name == "serve":
         functions = mount.mount_functions()
-        serve.run_local_http(_settings(), functions, listener)
+        serve.run_http(_settings(), functions, listener)
     else:
         from gatewayz.local.sandbox import app
 

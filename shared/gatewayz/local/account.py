@@ -9,7 +9,7 @@ import asyncio
 from gatewayz.accounts.keys import generate_key, hash_key, well_formed
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.money import NANOS_PER_USD
-from gatewayz.local import process
+from gatewayz.local import files
 from gatewayz.local.errors import LocalError
 from gatewayz.local.home import Home
 from gatewayz.stores.postgres import DirectPostgres
@@ -39,7 +39,7 @@ def _key(home: Home) -> str:
     if well_formed(kept.encode()):
         return kept
     fresh = generate_key(STAGE).text
-    process.write_private(home.key_file, fresh + "\n")
+    files.write_private(home.key_file, fresh + "\n")
     return fresh
 
 

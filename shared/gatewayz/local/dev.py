@@ -20,7 +20,7 @@ import orjson
 
 from gatewayz import VERSION
 from gatewayz.core.settings import Settings
-from gatewayz.local import process
+from gatewayz.local import files, leftovers, process
 from gatewayz.local.account import prepare_account
 from gatewayz.local.address import base_url, listen
 from gatewayz.local.errors import LocalError
@@ -63,7 +63,7 @@ def run_dev(settings: Settings, *, show_key: bool) -> None:
         children = Supervisor(_say)
         with (
             listen(settings.http.host, settings.http.port) as gateway,
-            listen(process.LOOPBACK, process.choose_port(home.path / "sandbox.port")) as sandbox,
+            listen(process.LOOPBACK, files.choose_port(home.path / "sandbox.port")) as sandbox,
             contextlib.suppress(_Stopped),
         ):
             stop_s = settings.http.stop_grace_s + process.STOP_S
@@ -154,9 +154,9 @@ def _child(home: Home, name: str, listener: socket.socket | None, stop_s: float)
 def _end_earlier_run(home: Home) -> None:
     """After a kill of the supervisor alone its children may still be ending; they hold the port."""
     for name in ("serve", "work", "sandbox"):
-        left = process.pids_with("gatewayz.local", name, str(home.path))
+        left = leftovers.pids_with("gatewayz.local", name, str(home.path))
         if left:
-            process.end_all(left, SIGTERM, timeout_s=LEFTOVERS_S)
+            leftovers.end_all(left, SIGTERM, timeout_s=LEFTOVERS_S)
 
 
 def _await_ready(url: str, children: Supervisor, stores: _Stores, stopping: Event) -> None:

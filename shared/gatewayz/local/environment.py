@@ -57,3 +57,8 @@ def load_env_file(file: Path = ENV_FILE) -> None:
 def adopt(values: Mapping[str, str]) -> None:
     """Set variables of this process; what its supervisor says wins."""
     os.environ.update(values)
+
+
+def names_like(prefix: str) -> list[str]:
+    """Names of the variables that are set and begin so."""
+    return sorted(name for name in dict(os.environ) if name.startswith(prefix))

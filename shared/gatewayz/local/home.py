@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from gatewayz.local import process
+from gatewayz.local import files
 from gatewayz.local.errors import LocalError
 
 MAX_LOG_BYTES = 10 * 1024 * 1024
@@ -41,13 +41,13 @@ class Home:
 
     def prepare(self) -> None:
         """Make the folders; a home inside a work tree hides itself from it."""
-        process.make_folder(self.path)
+        files.make_folder(self.path)
         self.path.chmod(0o700)
-        process.make_folder(self.logs)
+        files.make_folder(self.logs)
         (self.path / ".gitignore").write_text("*\n")
 
     def secret(self, name: str) -> str:
-        return process.keep_secret(self.path / name)
+        return files.keep_secret(self.path / name)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -55,7 +55,7 @@ class Home:
         try:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise LocalError(process.explain(error, self.path)) from None
+            raise LocalError(files.explain(error, self.path)) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -78,7 +78,7 @@ class Home:
     def note(self, running: Running) -> None:
         """Leave word for the other commands; it holds secrets, as the folder does."""
         said = {"url": running.url, "environment": dict(running.environment)}
-        process.write_private(self.path / "running.json", orjson.dumps(said).decode())
+        files.write_private(self.path / "running.json", orjson.dumps(said).decode())
 
     def running(self) -> Running | None:
         """The stack that runs from this home now, if one does."""

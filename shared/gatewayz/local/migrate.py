@@ -5,7 +5,9 @@ an error, never a silent difference.
 """
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -35,34 +37,59 @@ def apply_migrations(url: str, folder: Path | None = None) -> list[str]:
 async def migrate(url: str, folder: Path | None = None) -> list[str]:
     """As `apply_migrations`, in a running loop."""
     files = _read(folder or MIGRATIONS)
-    if not files:
-        raise LocalError(f"No migrations in {folder or MIGRATIONS}")
+    async with _connected(url) as connection:
+        await _make_book(connection)
+        fresh = await _fresh(connection, files)
+        for name in fresh:
+            await _apply(connection, name, files[name])
+    return fresh
+
+
+async def pending_migrations(url: str, folder: Path | None = None) -> list[str]:
+    """Names of the files that the database lacks; changes nothing."""
+    files = _read(folder or MIGRATIONS)
+    async with _connected(url) as connection:
+        if not await _has_book(connection):
+            return list(files)
+        return await _fresh(connection, files)
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Connection]:
     try:
         # One statement at a time and no session state: a transaction pooler will do.
         connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
         raise LocalError(f"The database cannot be reached: {error}") from None
     try:
-        known = await _known(connection)
-        fresh = [name for name, text in files.items() if _is_fresh(name, text, known)]
-        for name in fresh:
-            await _apply(connection, name, files[name])
-        return fresh
+        yield connection
     finally:
         await connection.close()
 
 
-async def _known(connection: Connection) -> dict[str, str]:
-    if await connection.fetchval("select to_regclass('public.gatewayz_migrations')") is None:
+async def _has_book(connection: Connection) -> bool:
+    found = await connection.fetchval("select to_regclass('public.gatewayz_migrations')")
+    return found is not None
+
+
+async def _make_book(connection: Connection) -> None:
+    if not await _has_book(connection):
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
             await connection.execute(_BOOK)
+
+
+async def _fresh(connection: Connection, files: dict[str, str]) -> list[str]:
     rows = await connection.fetch("select name, digest from public.gatewayz_migrations")
-    return {row["name"]: row["digest"] for row in rows}
+    known = {row["name"]: row["digest"] for row in rows}
+    return [name for name, text in files.items() if _is_fresh(name, text, known)]
 
 
 def _read(folder: Path) -> dict[str, str]:
-    return {file.name: file.read_text() for file in sorted(folder.glob("*.sql"))}
+    files = {file.name: file.read_text() for file in sorted(folder.glob("*.sql"))}
+    if not files:
+        raise LocalError(f"No migrations in {folder}")
+    return files
 
 
 def _is_fresh(name: str, text: str, known: dict[str, str]) -> bool:

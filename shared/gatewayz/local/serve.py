@@ -65,30 +65,30 @@ def run_app(app: Asgi, listener: socket.socket, *, grace_s: float) -> None:
         raise LocalError(f"The server cannot start: {reason}") from None
 
 
-def run_http(settings: Settings) -> None:
-    """Serve every function on the settings' address."""
+def run_http(
+    settings: Settings, functions: Mount | None = None, listener: socket.socket | None = None
+) -> None:
+    """Serve every function on the settings' address, or on a socket that is open already.
+
+    A local stack has its page besides.
+    """
     check_serving(settings)
     configure_logging(settings.log_level)
-    listener = listen(settings.http.host, settings.http.port)
-    run_app(mount_functions(), listener, grace_s=grace_s(settings))
+    with listener or listen(settings.http.host, settings.http.port) as opened:
+        functions = functions or mount_functions()
+        if settings.stage == "local":
+            functions.add("console", _console(settings), PATHS)
+        run_app(functions, opened, grace_s=settings.http.stop_grace_s + CUT_AFTER_S)
 
 
-def run_local_http(settings: Settings, functions: Mount, listener: socket.socket) -> None:
-    """The same on an open socket, and with the local stack's page."""
-    check_serving(settings)
-    configure_logging(settings.log_level)
-    console = Console(
+def _console(settings: Settings) -> Console:
+    key_file = Home(settings.home_path).key_file
+    return Console(
         open_stores(settings),
         account=ACCOUNT,
         base_url=base_url(settings),
-        api_key=lambda: Home(settings.home_path).key_file.read_text().strip(),
+        api_key=lambda: key_file.read_text().strip() if key_file.exists() else "",
     )
-    functions.add("console", console, PATHS)
-    run_app(functions, listener, grace_s=grace_s(settings))
-
-
-def grace_s(settings: Settings) -> float:
-    return settings.http.stop_grace_s + CUT_AFTER_S
 
 
 Work = tuple[list[Worker], list[Schedule]]

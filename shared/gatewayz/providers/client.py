@@ -4,7 +4,7 @@ The only caller of providers on the request path. Nothing a caller sends steers 
 URL, headers and credential come from the provider's row alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gatewayz.core.errors import (
     TimeoutStage,
@@ -28,7 +28,6 @@ from gatewayz.net.http import (
     ReadTimeout,
 )
 from gatewayz.providers.config import Provider
-from gatewayz.stores.secrets import Secrets
 
 MAX_ERROR_BYTES = 256 * 1024
 ERROR_BODY_TIMEOUT_S = 5.0
@@ -36,11 +35,12 @@ EVENT_STREAM = "text/event-stream"
 
 
 class ProviderClient:
-    """`path` is the endpoint below the provider's base URL, as its dialect names it."""
+    """`path` is the endpoint below the provider's base URL, as its dialect names it;
+    `find_secret` gives a credential by its name."""
 
-    def __init__(self, http: HttpClient, secrets: Secrets) -> None:
+    def __init__(self, http: HttpClient, find_secret: Callable[[str], str | None]) -> None:
         self._http = http
-        self._secrets = secrets
+        self._find_secret = find_secret
         self._headers: dict[str, Mapping[str, str]] = {}
 
     async def send(
@@ -113,7 +113,7 @@ class ProviderClient:
         headers = {"content-type": "application/json", "accept": "*/*"}
         if not provider.credential:
             return headers
-        secret = self._secrets.find(provider.credential)
+        secret = self._find_secret(provider.credential)
         if secret is None:
             raise UpstreamAuth("The provider has no credential here.", provider=provider.slug)
         kind, _, name = provider.auth.partition(":")

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -202,10 +203,10 @@ def _clamp(table: Table) -> Mapping[str, tuple[float, float]]:
     sub = table.sub("clamp")
     clamp = {}
     for name, bounds in sub.rest().items():
-        try:
-            low, high = (float(bound) for bound in bounds)
-        except (TypeError, ValueError):
-            raise sub.fail(name, "must be [lowest, highest]") from None
+        pair = bounds if isinstance(bounds, list) else []
+        if len(pair) != 2 or any(type(bound) not in (int, Decimal) for bound in pair):
+            raise sub.fail(name, "must be [lowest, highest]")
+        low, high = float(pair[0]), float(pair[1])
         if not low <= high:
             raise sub.fail(name, "must be [lowest, highest]")
         clamp[name] = (low, high)

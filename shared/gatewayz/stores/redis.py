@@ -172,7 +172,7 @@ class _Connection(asyncio.Protocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(hiredis.pack_command(command))
-        self._waiting.append((future, self._loop.time()))
+        self._waiting.append((future, clock.monotonic_s()))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check_time)
         return future
@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         if not self._waiting:
             return
-        left_s = self._waiting[0][1] + self._timeout_s - self._loop.time()
+        left_s = self._waiting[0][1] + self._timeout_s - clock.monotonic_s()
         if left_s <= 0:
             self._on_timeout()
             self.drop(StoreTimeout("Redis is too slow."))

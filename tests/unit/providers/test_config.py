@@ -151,6 +151,8 @@ def test_an_offer_that_reasons_is_given_longer_for_its_first_token() -> None:
         ({"rename": "{ seed = 1 }"}, "[mine.rename] seed: must be a string"),
         ({"clamp": "{ temperature = [1, 0] }"}, "[mine.clamp] temperature: must be [lowest"),
         ({"clamp": "{ temperature = 1 }"}, "[mine.clamp] temperature: must be [lowest"),
+        ({"clamp": '{ temperature = ["0", "1"] }'}, "[mine.clamp] temperature: must be [lowest"),
+        ({"clamp": "{ temperature = [nan, 1] }"}, "[mine.clamp] temperature: must be [lowest"),
         ({"stream_usage": '"maybe"'}, "[mine] stream_usage: 'maybe' is not one of"),
         ({"usage": '{ inputs = "usage.x" }'}, "[mine.usage] inputs: unknown key"),
         ({"usage": '{ input = "usage..x" }'}, "[mine.usage] input:"),

@@ -1,0 +1,217 @@
+"""Says what is wrong with a gateway and how to mend it: configuration, stores, credentials.
+
+Reads only. A credential is tried at its provider's cheapest endpoint, the model list, and its
+value is never shown.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gatewayz.billing.settlement import CHARGES
+from gatewayz.catalog.load import can_call, load_catalog
+from gatewayz.catalog.model import Catalog
+from gatewayz.cli.target import Target, find_target
+from gatewayz.core.errors import GatewayError
+from gatewayz.core.settings import SettingsError, check_serving, describe_settings
+from gatewayz.local.environment import names_like
+from gatewayz.local.errors import LocalError
+from gatewayz.local.migrate import pending_migrations
+from gatewayz.net.http import HttpClient, NetError
+from gatewayz.providers.config import Provider
+from gatewayz.stores.open import Stores, open_stores
+from gatewayz.stores.secrets import Secrets
+
+Mark = Literal["ok", "warn", "bad", "off"]
+SIGNS: Mapping[Mark, str] = {"ok": "✓", "warn": "!", "bad": "✗", "off": "–"}
+LISTING = "/models"
+PROBE_S = 10.0
+MAX_LIST_BYTES = 16 * 1024 * 1024
+OLD_MESSAGE_MS = 60_000
+OUR_VARIABLES = "GATEWAYZ_"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `mend` says what to do."""
+
+    mark: Mark
+    subject: str
+    state: str
+    mend: str = ""
+
+
+def examine() -> int:
+    """Print every finding; 1 when something is wrong."""
+    try:
+        target = find_target()
+    except (LocalError, SettingsError) as error:
+        return _report("configuration", [Finding("bad", "settings", str(error))])
+    worst = _report("configuration", _check_settings(target))
+    if not worst:
+        worst = asyncio.run(_examine(target))
+    print("\nSomething needs mending." if worst else "\nAll is well.")
+    return worst
+
+
+async def _examine(target: Target) -> int:
+    stores = open_stores(target.settings)
+    try:
+        worst = _report("stores", await _check_stores(target, stores))
+    finally:
+        await stores.close()
+    return max(worst, _report("providers", await _check_providers(target)))
+
+
+def _report(title: str, findings: Iterable[Finding]) -> int:
+    print(f"\n{title}")
+    worst = 0
+    for finding in findings:
+        print(f"  {SIGNS[finding.mark]} {finding.subject}: {finding.state}")
+        if finding.mend:
+            print(f"      {finding.mend}")
+        worst |= finding.mark == "bad"
+    return worst
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def _check_settings(target: Target) -> list[Finding]:
+    where = target.url or "from the environment"
+    findings = [Finding("ok", "gateway", f"{where}, stage {target.settings.stage}")]
+    try:
+        check_serving(target.settings)
+        findings.append(Finding("ok", "settings", "complete"))
+    except SettingsError as error:
+        findings.append(Finding("bad", "settings", str(error)))
+    known = {row.env for row in describe_settings()}
+    for name in names_like(OUR_VARIABLES):
+        if name not in known:
+            findings.append(
+                Finding("warn", name, "no such setting", "Is it misspelt? See the table in README.")
+            )
+    if not target.settings.cron_secret:
+        findings.append(
+            Finding("warn", "CRON_SECRET", "not set", "A platform's cron cannot call the jobs.")
+        )
+    return findings
+
+
+# ---------------------------------------------------------------- stores
+
+
+async def _check_stores(target: Target, stores: Stores) -> list[Finding]:
+    findings = [await _check_postgres(target, stores), await _check_redis(stores)]
+    if findings[0].mark == "ok":
+        findings += [await _check_queue(stores), await _check_ledger(stores)]
+    return findings
+
+
+async def _check_postgres(target: Target, stores: Stores) -> Finding:
+    try:
+        pending = await pending_migrations(target.settings.stores.database_url)
+        if pending:
+            names = ", ".join(pending)
+            return Finding("bad", "postgres", f"lacks {names}", "Run `gatewayz migrate`.")
+        await stores.postgres.rpc("ping", {})
+    except (LocalError, GatewayError) as error:
+        return Finding("bad", "postgres", str(error), "Check DATABASE_URL and the network to it.")
+    return Finding("ok", "postgres", "answers; the schema is the newest")
+
+
+async def _check_redis(stores: Stores) -> Finding:
+    try:
+        await stores.redis.script("ping_v1", ["ping"], [])
+    except GatewayError as error:
+        return Finding("bad", "redis", error.message, "Check REDIS_URL and the network to it.")
+    return Finding("ok", "redis", "answers and runs scripts")
+
+
+async def _check_queue(stores: Stores) -> Finding:
+    try:
+        depth = await stores.queue.depth(CHARGES)
+    except GatewayError as error:
+        return Finding("bad", "queue", error.message)
+    state = f"{depth.waiting} waiting, {depth.inflight} in work, {depth.dead} dead"
+    if depth.dead:
+        return Finding("bad", "queue", state, "Read the worker's log, then send them again.")
+    if depth.oldest_ms > OLD_MESSAGE_MS:
+        return Finding("bad", "queue", state, "Nobody settles: does `gatewayz work` run?")
+    return Finding("ok", "queue", state)
+
+
+async def _check_ledger(stores: Stores) -> Finding:
+    try:
+        violations = await stores.postgres.rpc("check_violations", {})
+    except GatewayError as error:
+        return Finding("bad", "ledger", error.message)
+    if violations:
+        rules = ", ".join(sorted({row["rule"] for row in violations}))
+        return Finding("bad", "ledger", f"{len(violations)} violations ({rules})")
+    return Finding("ok", "ledger", "adds up: no violations")
+
+
+# ---------------------------------------------------------------- providers
+
+
+async def _check_providers(target: Target) -> list[Finding]:
+    try:
+        providers, catalog = load_catalog(target.settings.catalog)
+    except SettingsError as error:
+        return [Finding("bad", "providers", str(error), "Mend the file GATEWAYZ_PROVIDERS names.")]
+    findings = [_check_catalog(catalog)]
+    secrets = Secrets()
+    http = HttpClient()
+    try:
+        asked = [
+            _check_provider(http, provider, secrets)
+            for provider in providers.values()
+            if not (provider.local and provider.ports)
+        ]
+        findings += await asyncio.gather(*asked)
+    finally:
+        await http.aclose()
+    if not any(f.mark == "ok" for f in findings[1:]):
+        findings.append(Finding("warn", "no provider", "nothing can be served yet"))
+    return findings
+
+
+def _check_catalog(catalog: Catalog) -> Finding:
+    models = catalog.models()
+    served = [model for model in models if catalog.servable(model.id)]
+    return Finding("ok", "catalog", f"{len(served)} of {len(models)} models can be served")
+
+
+async def _check_provider(http: HttpClient, provider: Provider, secrets: Secrets) -> Finding:
+    if not can_call(provider, secrets):
+        return Finding("off", provider.name, f"not configured ({provider.credential})")
+    try:
+        answer = await http.request(
+            "GET",
+            provider.base_url + LISTING,
+            headers=_headers(provider, secrets),
+            timeout_s=PROBE_S,
+            max_bytes=MAX_LIST_BYTES,
+        )
+    except NetError as error:
+        mend = "Check the network of this machine: DNS, proxy, firewall."
+        return Finding("bad", provider.name, f"cannot be reached ({type(error).__name__})", mend)
+    if answer.status in (401, 403):
+        mend = f"Put a valid key into {provider.credential}."
+        return Finding("bad", provider.name, f"refuses the credential ({answer.status})", mend)
+    if answer.status == 402:
+        return Finding("bad", provider.name, "has no credit for us (402)", "Pay its bill.")
+    if answer.status >= 400:
+        return Finding("warn", provider.name, f"answers {answer.status}", "Try again later.")
+    state = "takes the credential" if provider.credential else "answers"
+    return Finding("ok", provider.name, state)
+
+
+def _headers(provider: Provider, secrets: Secrets) -> Mapping[str, str]:
+    secret = secrets.find(provider.credential) if provider.credential else None
+    if secret is None:
+        return {}
+    kind, _, name = provider.auth.partition(":")
+    return {name: secret} if kind == "header" else {"authorization": f"Bearer {secret}"}
