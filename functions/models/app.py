@@ -7,10 +7,16 @@ from fastapi import Depends, Query, Request, Response
 from gatewayz.api.app import CurrentPlane, create_app
 from gatewayz.catalog.load import load_catalog
 from gatewayz.catalog.shelf import Shelf
+from gatewayz.core import clock
 from gatewayz.core.settings import Settings
 from gatewayz.runtime import entries
 
+# How long a list of local model servers is believed.
+DISCOVER_EVERY_S = 5.0
+
 app = create_app("models")
+app.state.shelf_settings = None
+app.state.shelf_until_s = 0.0
 lambda_handler = entries.http(app)
 
 JSON = "application/json"
@@ -37,10 +43,13 @@ async def open_shelf(settings: Settings) -> Shelf:
 
 
 async def shelf_of(request: Request, plane: CurrentPlane) -> Shelf:
-    """Read at the first request and kept as long as the settings are the same."""
+    """Read at the first request and kept; model servers of the machine are looked for again."""
     state, settings = request.app.state, plane.settings
-    if getattr(state, "shelf_settings", None) != settings.catalog:
+    now_s = clock.monotonic_s()
+    fresh = not settings.catalog.discover_local or now_s < state.shelf_until_s
+    if state.shelf_settings != settings.catalog or not fresh:
         state.shelf, state.shelf_settings = await open_shelf(settings), settings.catalog
+        state.shelf_until_s = now_s + DISCOVER_EVERY_S
     shelf: Shelf = state.shelf
     return shelf
 

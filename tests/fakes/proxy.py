@@ -171,7 +171,10 @@ class Proxy:
         while data := await reader.read(READ_BYTES):
             self.requests += 1
             self.bytes_sent += len(data)
-            await self._flowing.wait()
+            if not self._flowing.is_set():
+                await self._flowing.wait()
+                if reader.at_eof() or reader.exception() is not None:
+                    return  # the caller gave up meanwhile: a request that nobody waits for
             rule = next((r for r in self._rules if r.containing in data), None)
             if rule is not None:
                 self._rules.remove(rule)

@@ -97,10 +97,15 @@ class Scene(World):
         finally:
             await connection.close()
 
-    async def one(self, account: Account) -> dict[str, Any]:
-        """The account's only request, after settling."""
+    async def settled(self, account: Account) -> list[dict[str, Any]]:
+        """The account's requests, newest first, once nothing is under way or queued."""
+        await self.quiet()
         await self.settle()
-        rows = await self.requests(account)
+        return await self.requests(account)
+
+    async def one(self, account: Account) -> dict[str, Any]:
+        """The account's only request, settled."""
+        rows = await self.settled(account)
         assert len(rows) == 1, rows
         return rows[0]
 

@@ -13,9 +13,7 @@ from tests.world import World
 SESSION = Path(__file__).with_name("openai_session.py")
 
 
-async def session(
-    world: World, python: str, mount: str, *, usd: str = "10"
-) -> dict[str, Any]:
+async def session(world: World, python: str, mount: str, *, usd: str = "10") -> dict[str, Any]:
     account = await world.account(usd=usd)
     done = subprocess.run(
         [python, str(SESSION), world.url, mount],

@@ -39,6 +39,7 @@ class Target:
     drop: frozenset[str] = frozenset()
     rename: Mapping[str, str] = field(default_factory=dict)
     clamp: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
     stream_usage: StreamUsage = "stream_options"
     usage: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.dialects.form import UsageReport
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
 from gatewayz.pricing.charge import Line, UnpricedUsage, lines_of
+from gatewayz.pricing.estimate import likely_share
 from gatewayz.pricing.usage import Usage
 
 log = get_log(__name__)
@@ -58,7 +59,8 @@ def bill(
         return report_of(charge, usage or Usage())
     cap = None
     if usage is None:
-        usage, cap = Usage({"input": prompt_tokens, "output": output}), hold_nanos
+        usage = Usage({"input": likely_share(prompt_tokens), "output": output})
+        cap = hold_nanos
         charge.estimated = True
     assert offer.price is not None
     charge.bill(lines_of(usage, offer.price), cap_nanos=cap)
@@ -68,9 +70,10 @@ def bill(
 
 
 def metered_lines(offer: Offer, prompt_tokens: int, output_tokens: int) -> tuple[Line, ...]:
-    """Lines of an answer under way, from our own counts: for checkpoints."""
+    """Lines of an answer under way, from our own counts; `prompt_tokens` is the upper estimate."""
     assert offer.price is not None
-    return lines_of(Usage({"input": prompt_tokens, "output": output_tokens}), offer.price)
+    usage = Usage({"input": likely_share(prompt_tokens), "output": output_tokens})
+    return lines_of(usage, offer.price)
 
 
 def _stated_usage(

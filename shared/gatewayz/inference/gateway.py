@@ -7,6 +7,7 @@ from typing import Any
 from gatewayz.accounts.principals import Principals
 from gatewayz.billing.credits import Credits
 from gatewayz.billing.settlement import Settlement
+from gatewayz.catalog.discover import with_local_servers
 from gatewayz.catalog.load import load_catalog
 from gatewayz.catalog.model import Catalog
 from gatewayz.core import clock
@@ -15,6 +16,9 @@ from gatewayz.net.http import HttpClient
 from gatewayz.providers.client import ProviderClient
 from gatewayz.providers.config import Provider
 from gatewayz.stores.open import Stores, open_stores
+
+# A model server started after us is found when somebody asks for one of its models.
+DISCOVER_EVERY_S = 5.0
 
 
 class Gateway:
@@ -29,8 +33,9 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.stores = stores
-        self.catalog = catalog
-        self.providers = providers
+        self.catalog = self._known_catalog = catalog
+        self.providers = self._known_providers = providers
+        self._discover_at_s = 0.0
         self.credits = Credits(
             stores.postgres, stores.redis, lease_ttl_s=settings.credit.lease_ttl_s
         )
@@ -51,6 +56,21 @@ class Gateway:
             or self.requests >= http.max_requests
             or self.inflight_bytes >= http.max_inflight_bytes
         )
+
+    async def discover(self) -> bool:
+        """Look for model servers of this machine again; whether a look was due (local stack)."""
+        now_s = clock.monotonic_s()
+        if not self.settings.catalog.discover_local or now_s < self._discover_at_s:
+            return False
+        self._discover_at_s = now_s + DISCOVER_EVERY_S
+        self.providers, self.catalog = await with_local_servers(
+            self._known_providers,
+            self._known_catalog,
+            self.http,
+            own_ports=(self.settings.http.port,),
+            secrets=self.stores.secrets,
+        )
+        return True
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """A task that outlives its caller's cancellation and is waited for when stopping."""

@@ -17,6 +17,7 @@ from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import (
     GatewayError,
     InternalError,
+    NotFound,
     ProviderNotConfigured,
 )
 from gatewayz.core.ids import new_request_id
@@ -90,7 +91,12 @@ async def _reject_early(
 ) -> tuple[Offer, ...]:
     """The plan, or an empty one when the request was answered with an error."""
     try:
-        return _plan(gateway, operation)
+        try:
+            return _plan(gateway, operation)
+        except NotFound:
+            if not await gateway.discover():
+                raise
+            return _plan(gateway, operation)
     except GatewayError as error:
         await send_error(call, operation, error, request_id)
         return ()
@@ -105,7 +111,7 @@ def _plan(gateway: Gateway, operation: Operation) -> tuple[Offer, ...]:
     offers = catalog.servable(model.id)
     if not offers:
         raise ProviderNotConfigured(f"No provider of '{model.id}' is configured here.")
-    return plan(offers, needs_tokens=operation.prompt_tokens)
+    return plan(offers, prompt_tokens=operation.prompt_tokens)
 
 
 def _new_charge(

@@ -24,13 +24,13 @@ def stop_leftovers(folder: Path, program: str, signum: int) -> None:
 
 
 def forget_stale_pid(pid_file: Path, folder: Path, program: str) -> None:
-    """Remove a dead server's pid file when its number now belongs to a stranger.
+    """Remove a dead server's pid file when its number is taken: by a stranger, or by its corpse.
 
-    The server would otherwise take the stranger for itself and refuse to start.
+    The server would otherwise take that for itself and refuse to start.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         pid = int(pid_file.read_text().split()[0])
-        if _running(pid) and not pids_in(folder, program):
+        if _taken(pid) and not pids_in(folder, program):
             pid_file.unlink()
 
 
@@ -103,6 +103,11 @@ def _running(pid: int) -> bool:
         except OSError:
             return False
         return state != "Z"
+    return _taken(pid)
+
+
+def _taken(pid: int) -> bool:
+    """Does the number belong to a process, if only one that nobody has buried yet?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -164,7 +164,8 @@ def _start(command: list[str | Path], cwd: Path, **options: Any) -> "subprocess.
     if os.geteuid() == 0:
         if sys.platform != "linux":
             raise LocalError("Do not run this as root: Postgres refuses to.")
-        options |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        owner = os.stat(cwd)
+        options |= {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
     # Only what the server reads: it inherits no credential of a provider.
     environ = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
     try:

@@ -1,10 +1,8 @@
-"""Token counts without a tokenizer, from the kinds of bytes a text is made of.
+"""Token counts without a tokenizer: `text_tokens` upper, for holds; `likely_tokens` the middle.
 
-`text_tokens` is an upper estimate, for holds. Measured against the larger count of two widely used
-byte-pair vocabularies (100,000 and 200,000 entries) on %(n)s texts of 1–3,000 characters: English,
-code, JSON, HTML, Chinese, Japanese, Korean, emoji, base64, hex, digits. Too low for %(u)s of them
-(%(p)s); on average %(e)s × the count for English, %(c)s for code, %(j)s for JSON, 1.3–2.8 for the
-rest. In 23 other languages too low for %(o)s. `likely_tokens` is the middle, within ± 35 %%.
+Measured against the larger count of two widely used byte-pair vocabularies on 19,850 fresh texts of
+1–3,000 characters: too low for 8 (0.04 %), on average 1.72 × the count for English, 1.84 code, 1.66
+JSON, 1.55 Chinese, 1.3–2.8 others; likely: within 40 % for nine in ten. Never loads a vocabulary.
 """
 
 import zlib
@@ -61,6 +59,11 @@ _ANY_BLOCK = (_ADLER_MODULUS - 1) // max(_WEIGHTS)
 def text_tokens(text: str) -> int:
     """At least as many tokens as the text has, in more than 99.9 % of texts; 0 for none."""
     return (_weigh(text) + _SHORT) // _UNIT if text else 0
+
+
+def likely_share(upper_tokens: int) -> int:
+    """The likely count behind an upper estimate: what is billed when nobody states a usage."""
+    return -(-upper_tokens * _LIKELY_PERCENT // 100)
 
 
 def likely_tokens(text: str) -> int:

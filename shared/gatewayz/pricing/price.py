@@ -8,16 +8,13 @@ from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.pricing.usage import CLASSES
 
 MAX_USD_PER_MILLION = 1_000_000
-# A class without a price of its own is billed as another class is.
+# A class without a price of its own is billed as another class is, where that class never costs
+# more than its fallback at any provider we know; audio and images do, so they have none.
 FALLBACK_CLASS = {
     "reasoning": "output",
     "cache_read": "input",
     "cache_write_5m": "input",
     "cache_write_1h": "cache_write_5m",
-    "audio_in": "input",
-    "audio_out": "output",
-    "image_in": "input",
-    "image_out": "output",
 }
 
 

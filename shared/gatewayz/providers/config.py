@@ -63,6 +63,7 @@ class Provider:
     drop: frozenset[str] = frozenset()
     rename: Mapping[str, str] = field(default_factory=dict)
     clamp: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
     stream_usage: StreamUsage = "stream_options"
     cancel_stops_billing: bool = False
     usage: Mapping[str, str] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Provider:
             drop=self.drop,
             rename=self.rename,
             clamp=self.clamp,
+            defaults=self.defaults,
             stream_usage=self.stream_usage,
             usage=self.usage,
             errors=self.errors,
@@ -134,6 +136,7 @@ def parse_provider(file: str, slug: str, row: Any, *, sandbox_url: str = "") -> 
         drop=frozenset(_own_fields_kept(table, "drop", table.texts("drop", pattern=FIELD))),
         rename=_rename(table),
         clamp=_clamp(table),
+        defaults=_defaults(table),
         stream_usage=cast(
             StreamUsage, table.choice("stream_usage", STREAM_USAGES, "stream_options")
         ),
@@ -197,6 +200,13 @@ def _rename(table: Table) -> Mapping[str, str]:
     rename = {name: sub.text(name, pattern=FIELD) for name in sub.rest_keys()}
     _own_fields_kept(table, "rename", (*rename, *rename.values()))
     return rename
+
+
+def _defaults(table: Table) -> Mapping[str, str]:
+    sub = table.sub("defaults")
+    defaults = {name: sub.text(name) for name in sub.rest_keys()}
+    _own_fields_kept(table, "defaults", tuple(defaults))
+    return defaults
 
 
 def _clamp(table: Table) -> Mapping[str, tuple[float, float]]:

@@ -39,6 +39,8 @@ def test_F67_tokens_beyond_any_price_never_exceed_the_largest_charge() -> None:
 
 def test_a_class_without_its_own_price_takes_its_fallbacks() -> None:
     price = Price("v", {"input": 100, "output": 300})
+    with pytest.raises(UnpricedUsage):
+        lines_of(Usage({"audio_out": 1}), price)
     lines = lines_of(Usage({"reasoning": 5, "cache_read": 7}), price)
     assert lines == (Line("reasoning", 5, 300), Line("cache_read", 7, 100))
 

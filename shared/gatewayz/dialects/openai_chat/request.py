@@ -97,6 +97,8 @@ def encode_request(
         if name in body:
             value = body.pop(name)
             body.setdefault(new, value)
+    for name, text in target.defaults.items():
+        body.setdefault(name, text)
     options = body.pop("stream_options", None)
     if request.stream and target.stream_usage == "stream_options":
         body["stream_options"] = {**(options or {}), "include_usage": True}

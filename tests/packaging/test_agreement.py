@@ -1,0 +1,323 @@
+"""functions/, template.yaml and vercel.json describe one system; here they are held equal."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import metadata
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from gatewayz.core.settings import describe_settings, load_settings
+from gatewayz.local.mount import mount_functions
+from gatewayz.runtime import entries
+from gatewayz.stores.secrets import Secrets
+from tests.packaging.deployables import (
+    ALL,
+    CLOCKED,
+    FUNCTIONS,
+    GLOBALS,
+    HTTP,
+    RESOURCES,
+    ROOT,
+    TEMPLATE,
+    VERCEL,
+    Function,
+    logical_id,
+    resources_of,
+    sample_of,
+    set_names,
+)
+
+SETTLE_S = 15  # D38: what a request needs to end well before its platform ends it
+FALLBACK = "chat"
+each_function = pytest.mark.parametrize("function", ALL, ids=lambda f: f.name)
+each_http = pytest.mark.parametrize("function", HTTP, ids=lambda f: f.name)
+each_clocked = pytest.mark.parametrize("function", CLOCKED, ids=lambda f: f.name)
+
+
+def _minutes(schedule: str) -> float:
+    """The period of `rate(5 minutes)`, of AWS's six-field cron and of `*/5 * * * *`."""
+    if found := re.fullmatch(r"rate\((\d+) minutes?\)", schedule):
+        return int(found[1])
+    fields = schedule.removeprefix("cron(").removesuffix(")").split()
+    minute, hour = fields[:2]
+    assert set(fields[2:]) <= {"*", "?"}, schedule
+    if minute.isdigit() and hour.isdigit():
+        return 24 * 60
+    assert hour == "*", schedule
+    return 1 if minute == "*" else int(minute.removeprefix("*/"))
+
+
+def test_every_function_stands_in_all_three_and_nothing_else_does() -> None:
+    names = {function.name for function in ALL}
+    assert set(VERCEL["services"]) == names
+    assert set(resources_of("AWS::Serverless::Function")) == {logical_id(name) for name in names}
+    assert {"chat", "settle_charges", "sweep_holds"} <= names
+
+
+@each_function
+def test_a_function_is_a_folder_with_one_module(function: Function) -> None:
+    """A second module has no name that works on every platform."""
+    files = {path.name for path in function.folder.iterdir() if path.name != "__pycache__"}
+    expected = {f"{function.entry}.py"} | ({"run.sh"} if function.streams else set())
+    assert files == expected
+
+
+@each_function
+def test_both_platforms_start_the_module_that_is_there(function: Function) -> None:
+    assert function.resource["CodeUri"] == f"functions/{function.name}/"
+    handler = function.resource.get("Handler", GLOBALS["Handler"])
+    assert handler == ("run.sh" if function.streams else f"{function.entry}.lambda_handler")
+    assert function.service["root"] == f"functions/{function.name}"
+    assert function.service["entrypoint"] == f"{function.entry}:app"
+    # Any other way of naming the runtime ignores the build command without a word.
+    assert function.service["framework"] == "python"
+    module = function.load()
+    assert callable(module.app)
+    assert hasattr(module, "lambda_handler") is not function.streams
+
+
+def test_streaming_functions_start_alike() -> None:
+    scripts = [function.folder / "run.sh" for function in ALL if function.streams]
+    assert len({script.read_bytes() for script in scripts}) == 1
+    assert [oct(script.stat().st_mode & 0o777) for script in scripts] == ["0o755"] * len(scripts)
+
+
+def _aws_owner(path: str, method: str) -> str | None:
+    """Who answers a path at the REST API: the exact path first, then the deepest `{proxy+}`."""
+    best: tuple[int, str] | None = None
+    for function in HTTP:
+        for event in function.events:
+            known = event["Path"]
+            if event["Method"] not in ("ANY", method):
+                continue
+            prefix = known.removesuffix("{proxy+}")
+            exact = path == known
+            below = known != prefix and path.startswith(prefix) and len(path) > len(prefix)
+            if exact or below:
+                rank = (1000 if exact else len(prefix), function.name)
+                best = max(best, rank) if best else rank
+    return best[1] if best else None
+
+
+def _vercel_owner(path: str) -> str | None:
+    """Who answers a path at Vercel: the first rewrite that fits."""
+    for rule in VERCEL["rewrites"]:
+        pattern = re.escape(rule["source"]).replace(r"/:path\*", "(/.*)?")
+        if re.fullmatch(pattern, path):
+            return str(rule["destination"]["service"])
+    return None
+
+
+@each_http
+def test_every_route_leads_to_its_function_on_every_home(function: Function) -> None:
+    routes = function.routes()
+    assert routes
+    for route, methods in routes:
+        path = sample_of(route)
+        assert _vercel_owner(path) == function.name, path
+        for method in methods - {"HEAD"}:
+            assert _aws_owner(path, method) == function.name, f"{method} {path}"
+
+
+@each_http
+def test_no_platform_routes_where_no_route_is(function: Function) -> None:
+    samples = [sample_of(route) for route, _ in function.routes()]
+    sources = [
+        r["source"] for r in VERCEL["rewrites"] if r["destination"]["service"] == function.name
+    ]
+    for known in [event["Path"] for event in function.events] + sources:
+        prefix = re.sub(r"/(\{proxy\+\}|:path\*)$", "", known)
+        if not prefix:
+            assert function.name == FALLBACK
+        else:
+            assert any(s == known or s.startswith(prefix + "/") or s == prefix for s in samples), (
+                known
+            )
+
+
+def test_what_no_route_takes_gets_the_chat_functions_404() -> None:
+    for path in ("/v1/nothing", "/favicon.ico"):
+        assert _aws_owner(path, "GET") == _vercel_owner(path) == FALLBACK
+    mount_functions()  # refuses two functions that claim one path
+
+
+def test_a_path_parameter_takes_a_whole_part_of_the_path() -> None:
+    """REST API: `/{model}:generate` is refused, `/{proxy+}` is not."""
+    for function in HTTP:
+        for event in function.events:
+            for part in event["Path"].split("/"):
+                assert "{" not in part or re.fullmatch(r"\{[^}]+\}", part), event["Path"]
+
+
+@each_function
+def test_the_time_limits_agree(function: Function) -> None:
+    if function.streams:
+        for event in function.events:
+            assert event["ResponseTransferMode"] == "RESPONSE_STREAM"
+            assert event["TimeoutInMillis"] == function.timeout_s * 1000
+        aws_s = float(function.variables["GATEWAYZ_DEADLINE_S"])
+        vercel_s = float(VERCEL["env"]["GATEWAYZ_DEADLINE_S"])
+        assert (aws_s, vercel_s) == (function.timeout_s - SETTLE_S, function.duration_s - SETTLE_S)
+    elif function.entry == "app":
+        assert function.timeout_s < 29  # API Gateway's own limit of a buffered answer
+        assert function.duration_s >= function.timeout_s
+    else:
+        assert min(function.timeout_s, function.duration_s) > entries.DRAIN_S + 10
+
+
+def test_a_message_stays_hidden_for_six_runs_of_its_worker() -> None:
+    queue = RESOURCES["ChargeQueue"]["Properties"]
+    worker = next(function for function in CLOCKED if function.name == "settle_charges")
+    assert queue["VisibilityTimeout"] == 6 * worker.timeout_s
+    source = RESOURCES["SettleChargesSource"]["Properties"]
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["FunctionName"] == {"Ref": "SettleCharges"}
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {
+        "Fn::GetAtt": ["ChargeDeadLetters", "Arn"]
+    }
+
+
+@each_clocked
+def test_both_clocks_call_a_job_as_often_as_it_asks(function: Function) -> None:
+    (tick,) = function.events
+    assert tick["Type"] == "ScheduleV2"
+    assert function.name.replace("_", "-") in tick["Name"]["Fn::Sub"]
+    path = f"/jobs/{function.name}"
+    assert _vercel_owner(path) == function.name
+    (cron,) = [cron for cron in VERCEL["crons"] if cron["path"] == path]
+    minutes = _minutes(tick["ScheduleExpression"])
+    assert _minutes(cron["schedule"]) == minutes
+    if function.entry == "job":
+        assert function.load().schedule.every_s(load_settings({})) == minutes * 60
+
+
+LOADED = """
+import sys, {module} as module
+if hasattr(module, "lambda_handler") and "{module}".endswith("app"):
+    import mangum
+from importlib.metadata import packages_distributions
+known = packages_distributions()
+names = {{name.split(".")[0] for name in sys.modules}}
+print(*{{d for name in names for d in known.get(name, ())}})
+"""
+
+
+@each_function
+def test_the_layers_hold_all_that_a_function_loads(function: Function) -> None:
+    code = LOADED.format(module=f"functions.{function.name}.{function.entry}")
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {re.sub(r"[-_.]+", "-", name).lower() for name in answer.stdout.split()}
+    held = frozenset().union(*map(set_names, function.sets))
+    assert loaded & {"orjson", "pydantic"}, "the test sees what is loaded"
+    assert loaded - held <= {"pip", "setuptools", "gatewayz"}
+    assert ("control" in function.sets) == (function.entry == "app" and not function.streams)
+    assert function.layers[0] == "CodeLayer"
+    paths = [f"../../layers/{name}/requirements.txt" for name in function.sets]
+    command = ["uv", "pip", "install", "--require-hashes", *(w for p in paths for w in ("-r", p))]
+    assert function.service["buildCommand"].split() == command
+
+
+def test_the_test_of_layers_knows_the_installed_packages() -> None:
+    assert metadata.version("orjson")
+    assert "orjson" in set_names("edge")
+
+
+# Read by the web adapter, not by us; and the one variable that holds many credentials.
+FOREIGN = re.compile(r"AWS_LAMBDA_EXEC_WRAPPER|AWS_LWA_[A-Z_]+")
+CREDENTIALS = "GATEWAYZ_CREDENTIALS"
+
+
+def test_every_variable_that_is_set_is_read_by_somebody() -> None:
+    known = {row.env for row in describe_settings()} | {CREDENTIALS}
+    given = set(GLOBALS["Environment"]["Variables"]) | set(VERCEL["env"])
+    for function in ALL:
+        given |= set(function.variables)
+    assert {name for name in given if not FOREIGN.fullmatch(name)} <= known
+
+
+def test_the_credentials_of_the_template_reach_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One secret holds them all; a variable of its own name wins."""
+    monkeypatch.setenv(CREDENTIALS, '{"FIRST_API_KEY": "one", "SECOND_API_KEY": "two"}')
+    monkeypatch.setenv("SECOND_API_KEY", "own")
+    secrets = Secrets()
+    assert secrets.find("FIRST_API_KEY") == "one"
+    assert secrets.find("SECOND_API_KEY") == "own"
+    assert secrets.find("THIRD_API_KEY") is None
+
+
+def test_no_secret_stands_in_the_template() -> None:
+    secret = {row.env for row in describe_settings() if row.secret} | {CREDENTIALS}
+    for place in [GLOBALS, *(function.resource for function in ALL)]:
+        for name, value in place.get("Environment", {}).get("Variables", {}).items():
+            if name in secret:
+                assert value["Fn::Sub"].startswith("{{resolve:secretsmanager:${"), name
+    assert not {name for name in secret if name in VERCEL["env"]}
+    for name, parameter in TEMPLATE["Parameters"].items():
+        assert not re.search("password|token|pepper|key", name, re.IGNORECASE)
+        assert "NoEcho" not in parameter, "a secret in a parameter is in the stack's history"
+
+
+@each_function
+def test_a_role_may_only_what_its_function_does(function: Function) -> None:
+    """SAM makes one role for each function; it gets named actions on named resources."""
+    assert "Role" not in function.resource
+    for policy in function.resource.get("Policies", []):
+        assert isinstance(policy, dict), "a managed policy allows more than one thing"
+        for statement in policy["Statement"]:
+            actions = statement["Action"]
+            for action in actions if isinstance(actions, list) else [actions]:
+                assert "*" not in action
+            assert set(statement["Resource"]) <= {"Fn::GetAtt", "Ref"}
+    assert not [event for event in function.events if event["Type"] == "SQS"]
+
+
+def test_streams_pass_the_gateway_and_logs_end() -> None:
+    assert RESOURCES["Api"]["Properties"]["EndpointConfiguration"] == {"Type": "REGIONAL"}
+    assert GLOBALS["LoggingConfig"] == {"LogGroup": {"Ref": "Logs"}}
+    assert "RetentionInDays" in RESOURCES["Logs"]["Properties"]
+    assert RESOURCES["ChatUrl"]["Properties"]["InvokeMode"] == "RESPONSE_STREAM"
+
+
+def _logged() -> set[str]:
+    """Event names of ERROR lines, and `evidence` for those that carry a charge whole."""
+    names: set[str] = set()
+    for path in (ROOT / "shared").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    ast.Attribute(_, "error" | "exception"), [ast.Constant(str(name)), *_]
+                ):
+                    names.add(name)
+                case ast.Call(ast.Attribute(_, "evidence")):
+                    names.add("evidence")
+    return names
+
+
+def test_the_alarm_waits_for_lines_that_are_written() -> None:
+    pattern: str = RESOURCES["MoneyLines"]["Properties"]["FilterPattern"]
+    names = set(re.findall(r'\$\.event = "(\w+)"', pattern)) | {"evidence"}
+    assert '$.evidence = "*"' in pattern
+    assert names <= _logged()
+
+
+def test_every_alarm_reaches_somebody() -> None:
+    alarms = resources_of("AWS::CloudWatch::Alarm")
+    assert len(alarms) >= 3
+    for name, alarm in alarms.items():
+        assert alarm["AlarmActions"] == [{"Ref": "Alarms"}], name
+
+
+def test_service_names_and_rewrites_are_what_vercel_takes() -> None:
+    for name in VERCEL["services"]:
+        assert re.fullmatch(r"[a-z]([a-z_-]*[a-z])?", name)
+    owners: list[Any] = [rule["source"] for rule in VERCEL["rewrites"]]
+    assert len(owners) == len(set(owners))
+    assert owners[-1] == "/:path*", "what takes everything comes last"
+    assert all(a != b for a, b in pairwise(owners))
+    assert FUNCTIONS.is_dir()
