@@ -157,7 +157,7 @@ async def test_F09_postgres_is_away_and_the_lease_is_empty(
     assert not world.holds(account)
 
 
-@pytest.mark.tuned(redis_timeout_ms=100, rpc_timeout_ms=20_000)
+@pytest.mark.tuned(redis_timeout_ms=100, rpc_timeout_ms=20_000, deadline_s=1.0, hold_grace_s=0)
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 async def test_F10_both_are_away(world: Scene, links: Links, how: str, known: bool) -> None:

@@ -98,9 +98,7 @@ class Function:
         return [(route.path, set(route.methods)) for route in known]
 
 
-TEMPLATE: dict[str, Any] = yaml.load(  # noqa: S506 -- the loader is a SafeLoader
-    (ROOT / "template.yaml").read_text(), Loader=_Loader
-)
+TEMPLATE: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)
 GLOBALS: dict[str, Any] = TEMPLATE["Globals"]["Function"]
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 VERCEL: dict[str, Any] = json.loads((ROOT / "vercel.json").read_text())

@@ -197,6 +197,8 @@ class StreamRelay:
             hold_nanos=job.admitted.hold.amount_nanos,
             outcome=outcome,
         )
+        if self._out_of_credit and failure is None:
+            job.charge.finish = "length"
         job.stop_clock(self._watch.first_content_s)
         freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
         await self._last_bytes(opened.chat, failure, report)

@@ -7,15 +7,13 @@ measured or read from the ledger, and an exit code other than 0 when the ledger 
 import asyncio
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from textwrap import wrap
 from typing import Any
 
 import orjson
@@ -30,6 +28,7 @@ from gatewayz.core.settings import load_settings
 from gatewayz.dialects.sse import SseParser
 from gatewayz.local import process
 from gatewayz.local.account import ACCOUNT
+from gatewayz.local.board import Board, Stream, paint, say, title
 from gatewayz.local.errors import LocalError
 from gatewayz.local.files import choose_port
 from gatewayz.local.home import Home, Running
@@ -41,8 +40,6 @@ READY_S = 45.0
 SETTLE_S = 30.0
 READ_TIMEOUT_S = 10.0
 KILL_AFTER_S = 1.6
-FRAME_S = 0.06
-TEXT_LINES = 8
 # A real deadline is 15 minutes: nobody would wait for the sweeper that long.
 SHORT = {
     "GATEWAYZ_DEADLINE_S": "8",
@@ -64,86 +61,6 @@ OUTCOMES = {
     "left": "caller left",
     "expired": "by the sweeper",
 }
-
-
-@dataclass(slots=True)
-class Stream:
-    """One request as its caller sees it."""
-
-    model: str
-    text: str = ""
-    request_id: str = ""
-    started_s: float = 0.0
-    first_ms: int | None = None
-    tokens: int = 0
-    ended: str = ""
-    clean: bool = False
-
-    def take(self, event: dict[str, Any]) -> None:
-        if event.get("error"):
-            self.ended = str(event["error"]["message"])
-        for choice in event.get("choices", ()):
-            delta = choice.get("delta") or {}
-            piece = delta.get("content") or delta.get("reasoning_content") or ""
-            if piece and self.first_ms is None:
-                self.first_ms = round((clock.monotonic_s() - self.started_s) * 1000)
-            self.text += piece
-            self.tokens += bool(piece)
-
-    @property
-    def line(self) -> str:
-        first = "no token" if self.first_ms is None else f"first token {self.first_ms} ms"
-        return f"{first}, {self.tokens} received, {self.ended or 'streaming'}"
-
-
-@dataclass(slots=True)
-class Board:
-    """Streams side by side: redrawn in place on a terminal, one line each elsewhere."""
-
-    streams: list[Stream]
-    live: bool = field(default_factory=lambda: sys.stdout.isatty())
-    _drawn: int = 0
-
-    async def watch(self, work: Awaitable[Any]) -> None:
-        """Show the streams until `work` is done."""
-        task = asyncio.ensure_future(work)
-        while not task.done():
-            self._draw()
-            await asyncio.wait({task}, timeout=FRAME_S)
-        await task
-        self._draw()
-        if not self.live:
-            for stream in self.streams:
-                say(f"  {stream.model:<28} {stream.line}")
-        say()
-
-    def _draw(self) -> None:
-        if not self.live:
-            return
-        width = shutil.get_terminal_size().columns
-        back = f"\x1b[{self._drawn}F" if self._drawn else ""
-        lines = board_lines(self.streams, width)
-        self._drawn = len(lines)
-        sys.stdout.write(back + "".join(f"\x1b[2K{line}\n" for line in lines))
-        sys.stdout.flush()
-
-
-def board_lines(streams: list[Stream], width: int) -> list[str]:
-    """The board as lines of at most `width` characters, bold and colour aside."""
-    room = max(12, (width - 2) // len(streams) - 3)
-    columns = []
-    for stream in streams:
-        shown = "".join(c if c.isprintable() else " " for c in stream.text)
-        text = wrap(shown, room)[-TEXT_LINES:]
-        first = "" if stream.first_ms is None else f"first token {stream.first_ms} ms"
-        state = stream.ended or f"{stream.tokens} tokens"
-        columns.append([stream.model, *text, *[""] * (TEXT_LINES - len(text)), first, state])
-    lines = []
-    for number, row in enumerate(zip(*columns, strict=True)):
-        cells = [cell[:room].ljust(room) for cell in row]
-        style = "1" if number == 0 else "2" if number > TEXT_LINES else "0"
-        lines.append("  " + "   ".join(f"\x1b[{style}m{cell}\x1b[0m" for cell in cells))
-    return lines
 
 
 @dataclass(slots=True)
@@ -172,21 +89,22 @@ class Demo:
     async def _act_kill(self) -> None:
         title("Three more streams, and kill -9 to the gateway and the settlement worker.")
         streams = [Stream(model) for model in DOOMED]
+        victims: list[int] = []
         killed_at_s: list[float] = []
 
         async def murder() -> None:
             await clock.sleep(KILL_AFTER_S)
-            pids = [pid for name in ("serve", "work") for pid in self._pids(name)]
+            victims.extend(self._pids("serve") + self._pids("work"))
             killed_at_s.append(clock.monotonic_s())
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, SIGKILL)
+            for pid in victims:
+                os.kill(pid, SIGKILL)
             for stream in streams:
                 stream.ended = stream.ended or "killed"
 
         await Board(streams).watch(asyncio.gather(murder(), *map(self._play, streams)))
+        say(f"  kill -9 {' '.join(map(str, victims))}")
         await self._await_answer(killed_at_s[0])
-        say(f"  {len(streams)} requests are neither answered nor charged. Their holds are left.\n")
+        say(f"  {len(streams)} requests are neither finished nor charged: their holds are left.\n")
 
     async def _await_answer(self, since_s: float) -> None:
         deadline = Deadline.after(READY_S)
@@ -214,9 +132,8 @@ class Demo:
             await clock.sleep(0.2)
         else:
             say(paint(f"  {len(missing)} requests are still not settled.", "31"))
-        say(
-            f"  {len(wanted - missing)} of {len(wanted)} requests settled, {since(started_s)} later."
-        )
+        settled = len(wanted - missing)
+        say(f"  {settled} of {len(wanted)} requests are settled, {since(started_s)} later.")
         say("  The credit drawn ahead goes back too: after 5 idle minutes, here at once.\n")
         await Sweeper(self.stores.postgres, self.stores.redis).sweep(idle_ms=0)
 
@@ -398,15 +315,3 @@ def dollars(nanos: int) -> str:
 
 def since(started_s: float) -> str:
     return f"{clock.monotonic_s() - started_s:.1f} s"
-
-
-def title(text: str) -> None:
-    say(paint(text, "1"))
-
-
-def paint(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m" if sys.stdout.isatty() else text
-
-
-def say(text: str = "") -> None:
-    print(text, flush=True)

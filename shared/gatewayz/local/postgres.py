@@ -208,34 +208,43 @@ def _open_to_nobody(path: Path) -> bool:
 
 
 def _copy_for_nobody(tree: Path) -> Path:
-    """A copy that only root can write and everybody can read, made once per version."""
+    """A copy that only root can write and everybody can read, made once per version.
+
+    The server finds its libraries beside its package, so the copy keeps that order.
+    """
     built = os.stat(tree / "bin" / "postgres")
-    place = OPEN_TO_ALL / f"gatewayz-{tree.name}-{built.st_size:x}-{int(built.st_mtime):x}"
+    site = tree.parents[1]
+    place = OPEN_TO_ALL / f"gatewayz-postgres-{built.st_size:x}-{int(built.st_mtime):x}"
+    copy = place / tree.relative_to(site)
     if place.exists():
         owner = os.lstat(place)
         if owner.st_uid == 0 and stat.S_ISDIR(owner.st_mode) and not owner.st_mode & 0o022:
-            return place
+            return copy
         raise LocalError(f"{place} is not ours: remove it.")
     draft = Path(tempfile.mkdtemp(prefix="gatewayz-", dir=OPEN_TO_ALL))
     try:
         for part in ("bin/initdb", "bin/postgres", "lib", "share"):
-            source, target = tree / part, draft / part
-            target.parent.mkdir(exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, symlinks=True)
-            else:
-                shutil.copy2(source, target)
-        for where, folders, files in os.walk(draft):
-            for name in (*folders, *files):
-                item = Path(where, name)
+            _copy(tree / part, draft / tree.relative_to(site) / part)
+        libraries = tree.parent.with_name(PACKAGE + ".libs")
+        if libraries.exists():
+            _copy(libraries, draft / libraries.name)
+        for where, folders, names in os.walk(draft):
+            for item in (Path(where, name) for name in (*folders, *names)):
                 if not item.is_symlink():
-                    item.chmod(
-                        item.stat().st_mode & 0o755 | 0o444 | (0o111 if item.is_dir() else 0)
-                    )
+                    mode = item.stat().st_mode & 0o755 | 0o444
+                    item.chmod(mode | 0o111 if item.is_dir() else mode)
         draft.chmod(0o755)
         os.rename(draft, place)
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         if not place.exists():  # else another start was faster
             raise LocalError(f"Cannot copy Postgres to {OPEN_TO_ALL}: {error.strerror}") from None
-    return place
+    return copy
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)

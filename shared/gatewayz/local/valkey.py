@@ -39,6 +39,7 @@ class ValkeyProcess:
 def start_valkey(folder: Path, *, durable: bool) -> ValkeyProcess:
     """Start the server of `folder`; durable=True writes what it holds to disk every second."""
     data = folder.resolve() / "data"
+    files.make_folder(folder)
     files.make_folder(data)
     program = _program()
     password = files.keep_secret(folder / "password")

@@ -209,6 +209,23 @@ async def test_settling_moves_a_budget_from_reserved_to_spent(ledger):
     assert (row["scope"], row["spent_nanos"], row["reserved_nanos"]) == ("a", 60, 0)
 
 
+async def test_closing_a_private_lease_twice_frees_its_budget_once(ledger):
+    await ledger.open()
+    leases = [(await ledger.reserve(need=100, **private([["a", "m", 500]])))["lease"] for _ in "12"]
+    for _ in range(2):
+        await ledger.rpc("close_lease", lease=leases[0])
+    assert await ledger.rpc("load_budgets", account="ann", scopes=[["a", "m"]]) == [["a|m", 100]]
+
+
+async def test_charges_past_a_limit_after_a_flush_are_posted_and_known_as_overage(ledger):
+    await ledger.open()
+    await ledger.rpc("set_budget", account="ann", scope="a", period="m", limit_nanos=500)
+    messages = [ledger.message(400, scopes=[["a", "m"]]) for _ in range(3)]
+    assert await ledger.settle(*messages) == ["posted"] * 3
+    row = await ledger.connection.fetchrow("select * from ledger.budgets")
+    assert (row["spent_nanos"], row["overage_nanos"]) == (1_200, 700)
+
+
 async def test_a_limited_scope_is_limited_in_the_next_period_too(ledger):
     await ledger.open()
     await ledger.rpc("set_budget", account="ann", scope="a", period="2026-11", limit_nanos=500)

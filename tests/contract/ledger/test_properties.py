@@ -10,20 +10,33 @@ from hypothesis import strategies as st
 ACCOUNTS = ("ann", "bob")
 SCOPE = ["key:1", "m"]
 
-amounts = st.integers(1, 2_000)
-which = st.integers(0, 5)
-operations = st.one_of(
-    st.tuples(st.just("top_up"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("grant"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("reserve"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("private"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("settle"), st.sampled_from(ACCOUNTS), st.integers(0, 2_000), which),
-    st.tuples(st.just("batch"), st.sampled_from(ACCOUNTS), st.integers(0, 900), which),
-    st.tuples(st.just("again"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("give_back"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("close"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("limit"), st.sampled_from(ACCOUNTS), amounts, which),
-    st.tuples(st.just("checkpoint"), st.sampled_from(ACCOUNTS), amounts, which),
+# the commoner an operation, the more often it stands here
+KINDS = [
+    "top_up",
+    "grant",
+    "reserve",
+    "reserve",
+    "reserve",
+    "private",
+    "private",
+    "private",
+    "settle",
+    "settle",
+    "settle",
+    "batch",
+    "batch",
+    "again",
+    "give_back",
+    "give_back",
+    "close",
+    "close",
+    "limit",
+    "limit",
+    "checkpoint",
+]
+OPENING_NANOS = 6_000
+operations = st.tuples(
+    st.sampled_from(KINDS), st.sampled_from(ACCOUNTS), st.integers(1, 2_000), st.integers(0, 5)
 )
 
 
@@ -31,7 +44,7 @@ operations = st.one_of(
 class Model:
     """What an account must own: what came in, less what was charged."""
 
-    credit: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ACCOUNTS, 0))
+    credit: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ACCOUNTS, OPENING_NANOS))
     leases: list[str] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
@@ -65,6 +78,7 @@ async def act(ledger, model: Model, operation) -> None:
             model.leases.append(step["lease"])
         case "settle" | "batch":
             count = 1 if kind == "settle" else 4
+            amount = amount * (number > 0)  # also charges of nothing
             made = [
                 ledger.message(
                     amount, account=account, lease=model.lease(number + n), scopes=[SCOPE],
@@ -93,11 +107,11 @@ async def act(ledger, model: Model, operation) -> None:
 
 # one database for all examples: each runs in a transaction that is rolled back
 @settings(
-    max_examples=60,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(sequence=st.lists(operations, min_size=1, max_size=25))
+@given(sequence=st.lists(operations, min_size=15, max_size=40))
 def test_any_sequence_leaves_no_violation_and_no_nano_unaccounted(property_ledger, sequence):
     property_ledger.run(play(property_ledger.ledger, sequence))
 
@@ -108,7 +122,7 @@ async def play(ledger, sequence) -> None:
     try:
         model = Model()
         for account in ACCOUNTS:
-            await ledger.open(account, 0)
+            await ledger.open(account, OPENING_NANOS)
         for operation in sequence:
             savepoint = ledger.connection.transaction()
             await savepoint.start()

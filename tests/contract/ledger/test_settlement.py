@@ -106,7 +106,7 @@ async def test_a_lease_of_another_account_pays_nothing(ledger):
     await ledger.open("ann")
     await ledger.open("bob")
     lease = (await ledger.reserve("bob", need=1_000))["lease"]
-    await ledger.settle(ledger.message(60, lease=lease))
+    assert await ledger.settle(ledger.message(60, lease=lease)) == ["posted"]
     assert await ledger.book("held:bob") == 1_000
 
 

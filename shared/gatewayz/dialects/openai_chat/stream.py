@@ -333,6 +333,7 @@ class ChatStream:
             and self._id_bytes
             and chunk.get("id") == self.native_id
             and chunk.get("model") == self._native_model
+            and chunk.get("created") == self._ours["created"]
             and "object" in chunk
             and b"\n" not in data
             and not ("provider" in self._ours and "provider" in chunk)

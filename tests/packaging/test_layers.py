@@ -1,0 +1,103 @@
+"""Each function runs on its layers alone: no package of the test environment is within reach."""
+
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.conftest import Platform
+from tests.packaging.deployables import ALL, Function
+
+START_S = 15.0
+STORES = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "GATEWAYZ_KEY_PEPPER": "p" * 32,
+}
+
+
+@pytest.mark.parametrize("function", ALL, ids=lambda f: f.name)
+def test_a_function_loads_from_its_layers_alone(
+    function: Function, platform: Platform, tmp_path: Path
+) -> None:
+    folder = platform.deploy(function, tmp_path)
+    opt = platform.layer_root(function) / "python"
+    more = {"PYTHONPATH": f"{folder}{os.pathsep}{opt}"}
+    names = f"{function.entry}, mangum" if "control" in function.sets else function.entry
+    answer = subprocess.run(
+        [str(platform.python), "-c", f"import {names}; print({function.entry}.__file__)"],
+        env=platform.environment(function, more),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() == str(folder / f"{function.entry}.py")
+
+
+def test_the_layers_hold_nothing_else(platform: Platform) -> None:
+    """Else the test above would prove nothing."""
+    light = next(function for function in ALL if function.streams)
+    opt = platform.layer_root(light) / "python"
+    missing = subprocess.run(
+        [str(platform.python), "-c", "import pydantic"],
+        env=platform.environment(light, {"PYTHONPATH": str(opt)}),
+        capture_output=True,
+        text=True,
+    )
+    assert "No module named 'pydantic'" in missing.stderr
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _fetch(url: str, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> tuple[int, bytes]:
+    end_s = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < end_s:
+        try:
+            return _fetch(url)
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"not ready, return code {process.poll()}")
+
+
+@pytest.mark.parametrize("function", [f for f in ALL if f.streams], ids=lambda f: f.name)
+def test_run_sh_serves_a_streaming_function_as_the_web_adapter_asks(
+    function: Function, platform: Platform, tmp_path: Path
+) -> None:
+    """Started from another folder, on the adapter's port, ready at the adapter's path."""
+    variables = function.variables
+    port = _free_port()
+    environment = platform.environment(function, STORES | {"AWS_LWA_PORT": str(port)})
+    script = platform.deploy(function, tmp_path) / str(function.resource["Handler"])
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([script], env=environment, cwd="/", stderr=log, stdout=log)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        ready = _wait_for(base + variables["AWS_LWA_READINESS_CHECK_PATH"], process)
+        assert ready == (200, b"ok")
+        status, body = _fetch(f"{base}/v1/chat/completions", authorization="Bearer gw_live_no")
+        assert (status, b'"error"' in body) == (404, True)
+        process.terminate()
+        assert process.wait(10) in (0, -15)
+    finally:
+        process.kill()
+        process.wait()
+    assert b"Traceback" not in (tmp_path / "log").read_bytes()
