@@ -17,6 +17,7 @@ SETS = layers/edge layers/control layers/local tests tests/clients
 
 .PHONY: run demo test check format clients lock help clean
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
 help:
 	@echo "make run     start Gatewayz at http://127.0.0.1:$(PORT)"

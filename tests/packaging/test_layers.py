@@ -59,8 +59,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _fetch(url: str, **headers: str) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, headers=headers)
+def _fetch(url: str, body: bytes | None = None) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, body, {"authorization": "Bearer gw_live_no"})
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, answer.read()
@@ -93,8 +93,8 @@ def test_run_sh_serves_a_streaming_function_as_the_web_adapter_asks(
     try:
         ready = _wait_for(base + variables["AWS_LWA_READINESS_CHECK_PATH"], process)
         assert ready == (200, b"ok")
-        status, body = _fetch(f"{base}/v1/chat/completions", authorization="Bearer gw_live_no")
-        assert (status, b'"error"' in body) == (404, True)
+        status, body = _fetch(f"{base}/v1/chat/completions", b"{}")
+        assert (status, b'"error"' in body) == (401, True), "a bad key is refused without stores"
         process.terminate()
         assert process.wait(10) in (0, -15)
     finally:

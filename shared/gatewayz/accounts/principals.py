@@ -18,6 +18,8 @@ from gatewayz.stores.redis import RedisScripts
 
 KEEP_S = 60.0
 KEEP_WITHOUT_REDIS_S = 5.0
+# Redis is away already: that both are is to be known within a second (F10).
+WITHOUT_REDIS_TIMEOUT_S = 0.7
 MAX_ENTRIES = 10_000
 
 
@@ -82,18 +84,27 @@ class Principals:
         try:
             if not fresh:
                 text = await self._redis.script("principal_v1", redis_key, ["get"])
-            principal = Principal(**orjson.loads(text)) if text else await self._fetch(digest)
-            if principal is not None and not text:
-                value = orjson.dumps(asdict(principal)).decode()
-                await self._redis.script("principal_v1", redis_key, ["put", value])
         except DependencyError:
             keep_s = KEEP_WITHOUT_REDIS_S
-            principal = await self._fetch(digest)
+        if text:
+            principal: Principal | None = Principal(**orjson.loads(text))
+        else:
+            principal = await self._fetch(digest, redis_away=keep_s == KEEP_WITHOUT_REDIS_S)
+        if principal is not None and not text and keep_s == KEEP_S:
+            value = orjson.dumps(asdict(principal)).decode()
+            try:
+                await self._redis.script("principal_v1", redis_key, ["put", value])
+            except DependencyError:
+                keep_s = KEEP_WITHOUT_REDIS_S
         self._remember(digest, keep_s, principal)
         return principal
 
-    async def _fetch(self, digest: bytes) -> Principal | None:
-        row = await self._postgres.rpc("find_principal", {"hash": digest.hex()})
+    async def _fetch(self, digest: bytes, *, redis_away: bool) -> Principal | None:
+        row = await self._postgres.rpc(
+            "find_principal",
+            {"hash": digest.hex()},
+            timeout_s=WITHOUT_REDIS_TIMEOUT_S if redis_away else None,
+        )
         if row is None:
             return None
         return Principal(row["account"], row["key_id"], row["name"], row["epoch"], row["status"])

@@ -1,5 +1,6 @@
 """The commands and their options; what they do stands in their own modules, loaded at use."""
 
+import asyncio
 import dataclasses
 import sys
 from decimal import Decimal, InvalidOperation
@@ -53,6 +54,14 @@ def dev(
 
     settings = _with_port(load_settings(), port)
     run_dev(settings, show_key=show_key or sys.stdout.isatty())
+
+
+@app.command()
+def demo() -> None:
+    """A minute in the terminal: streams, a kill, and a ledger that comes out even."""
+    from gatewayz.local.demo import main
+
+    raise typer.Exit(asyncio.run(main()))
 
 
 @app.command()

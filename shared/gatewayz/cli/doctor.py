@@ -13,6 +13,7 @@ from gatewayz.billing.settlement import CHARGES
 from gatewayz.catalog.load import can_call, load_catalog
 from gatewayz.catalog.model import Catalog
 from gatewayz.cli.target import Target, find_target
+from gatewayz.cli.tools import load_tools
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.settings import SettingsError, check_serving, describe_settings
 from gatewayz.local.environment import names_like
@@ -87,6 +88,7 @@ def _check_settings(target: Target) -> list[Finding]:
     except SettingsError as error:
         findings.append(Finding("bad", "settings", str(error)))
     known = {row.env for row in describe_settings()}
+    known |= {variable for tool in load_tools() for variable in tool.exports}
     for name in names_like(OUR_VARIABLES):
         if name not in known:
             findings.append(

@@ -172,7 +172,7 @@ def _classify(
     chosen: type[UpstreamError] | None = None
     for code in names.codes:
         mapped = ERROR_CLASSES.get(error_map.get(code, ""))
-        chosen = mapped or chosen or (_KNOWN_CODES.get(code) if status < 500 else None)
+        chosen = mapped or chosen or _KNOWN_CODES.get(code)
     if chosen is None:
         chosen = _by_status(status, evidence)
     if chosen is UpstreamRejected:

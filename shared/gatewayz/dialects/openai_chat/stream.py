@@ -290,7 +290,8 @@ class ChatStream:
     def _hold_tail(self, chunk: JsonObject, *, was_finished: bool, content: bool) -> None:
         self._note_native(chunk)
         if was_finished and not content:
-            return  # the finish said again
+            self._carry(chunk)  # the finish said again
+            return
         chunk.pop("cost", None)
         self._tail.append(chunk)
 
@@ -334,7 +335,7 @@ class ChatStream:
             and chunk.get("id") == self.native_id
             and chunk.get("model") == self._native_model
             and chunk.get("created") == self._ours["created"]
-            and "object" in chunk
+            and chunk.get("object") == "chat.completion.chunk"
             and b"\n" not in data
             and not ("provider" in self._ours and "provider" in chunk)
         ):
