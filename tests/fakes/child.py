@@ -19,7 +19,7 @@ class ChildGateway:
     """`functions.chat.app` under uvicorn with the environment given and nothing else."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(1024)
@@ -55,3 +55,7 @@ class ChildGateway:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def stop(self) -> None:
+        self.kill()
+        self._log.close()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.child import ChildGateway
 from tests.faults.scene import INPUT, MESSAGES, OUTPUT, Links, Scene, reached
-from tests.world import Account
+from tests.world import Account, eventually
 
 ADMIT = b"$5\r\nadmit\r\n"
 FINISH = b"$6\r\nfinish\r\n"
@@ -35,8 +35,10 @@ def child(environment: dict[str, str], links: Links, sandbox: Any) -> Iterator[C
             "GATEWAYZ_HOLD_GRACE_S": "0",
         }
     )
-    yield made.wait()
-    made.kill()
+    try:
+        yield made.wait()
+    finally:
+        made.stop()
 
 
 @asynccontextmanager
@@ -172,8 +174,6 @@ async def test_F24_killed_after_the_queue_has_it_charges_exactly(
 
         async def queued() -> bool:
             return await world.depth() == 1
-
-        from tests.world import eventually
 
         await eventually(queued)
         child.kill()

@@ -189,7 +189,8 @@ async def test_a_cron_drains_the_queue_when_it_shows_the_secret(opened: Shelf) -
 def test_an_api_gateway_event_reaches_the_application() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["path"] == "/v1/credits"
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"hello"})
 
     event = {
