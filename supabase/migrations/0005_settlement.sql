@@ -46,6 +46,17 @@ begin
   if found then perform ledger.refuse('invalid_message', bad.why); end if;
 end $$;
 
+create function ledger.check_accounts(p_messages ledger.charge_message[])
+returns void language plpgsql as $$
+begin
+  perform 1 from unnest(p_messages) as m
+    where not exists (select 1 from ledger.books b
+                       where b.id = 'wallet:' || m.account || ':purchased');
+  if found then
+    raise exception 'account_not_found' using errcode = 'PT404', detail = 'account is unknown';
+  end if;
+end $$;
+
 -- One statement for the whole batch. The caller holds the doors of all accounts in it, therefore
 -- what is read here about their leases, books and budgets cannot change before the end.
 -- Plans are told to go by index: a session keeps a plan that it made when the tables, or the
@@ -151,8 +162,9 @@ begin
     into expected, posted, result, private_leases, accounts from m;
 
   if posted <> expected then
-    -- an account without books, or the same request_id settled under another account right now
-    raise exception 'account_not_found' using errcode = 'PT404';
+    perform ledger.check_accounts(ms);
+    -- the same request_id was settled under another account at this very moment: look again
+    raise exception 'request_id_in_use' using errcode = 'serialization_failure';
   end if;
   if private_leases is not null then
     perform ledger.close_leases(array(
@@ -164,8 +176,9 @@ begin
 end $$;
 
 -- Posts a batch; when it cannot be posted whole, each message alone, so that one bad message harms
--- nobody but itself. An error that is not the message's fault (deadlock, resources, shutdown) is
--- raised instead: the queue delivers again.
+-- nobody but itself. Only what the message itself can cause makes it invalid: our refusals, wrong
+-- data, a broken constraint. Everything else (deadlock, resources, a read-only standby, shutdown)
+-- is raised: nothing is posted and the queue delivers again.
 create function api.settle_charges(jsonb) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -188,7 +201,8 @@ begin
       results := results || ledger.post_charges(jsonb_build_array(message));
     exception when others then
       get stacked diagnostics why = pg_exception_detail;
-      if left(sqlstate, 2) in ('40', '53', '54', '55', '57', '58', 'XX') then raise; end if;
+      -- 23505: a twin is being settled right now, the next delivery will see it
+      if sqlstate = '23505' or left(sqlstate, 2) not in ('PT', '22', '23') then raise; end if;
       results := results || jsonb_build_array(jsonb_build_object(
         'request_id', message -> 'request_id', 'status', 'invalid', 'charge_nanos', 0,
         'error', coalesce(nullif(why, ''), sqlerrm)));

@@ -15,13 +15,12 @@ from tests.world import Account, eventually
 ADMIT = b"$5\r\nadmit\r\n"
 FINISH = b"$6\r\nfinish\r\n"
 SEND = b'{"queue":"charges","messages"'
-LIMIT_S = 4
 
 
 @pytest.fixture
 def child(environment: dict[str, str], links: Links, sandbox: Any) -> Iterator[ChildGateway]:
-    """A process with a hold's life of a few seconds, checkpoints every four chunks, and patience
-    with its stores, so that a link can stop it anywhere."""
+    """A process with a checkpoint every four chunks, and patience with its stores, so that a link
+    can stop it anywhere."""
     made = ChildGateway(
         environment
         | {
@@ -31,8 +30,6 @@ def child(environment: dict[str, str], links: Links, sandbox: Any) -> Iterator[C
             "GATEWAYZ_REDIS_TIMEOUT_MS": "60000",
             "GATEWAYZ_RPC_TIMEOUT_MS": "60000",
             "GATEWAYZ_CHECKPOINT_CHUNKS": "4",
-            "GATEWAYZ_DEADLINE_S": str(LIMIT_S),
-            "GATEWAYZ_HOLD_GRACE_S": "0",
         }
     )
     try:
@@ -91,6 +88,7 @@ async def test_F07_killed_in_the_middle_of_a_stream(
         child.kill()
         text = await task
     assert text is not None and "[DONE]" not in text
+    await world.pass_time(account)
     await world.swept(account)
     row = await world.one(account)
     assert row["outcome"] == "expired"
@@ -119,12 +117,13 @@ async def test_F23_killed_between_hold_and_dispatch(
     account = await world.account()
     async with caller(child, account) as client:
         # The first admission finds no lease; the second one, with the refill, is the hold.
-        links.redis.hold_reply(b"op_")
+        links.redis.hold_reply(b"op_01")
         task = asyncio.create_task(ask(client, "sandbox/mock-n2", stream=stream))
         await reached(lambda: world.holds(account))
         child.kill()
         assert await task is None
     assert world.sandbox.requests == 0
+    await world.pass_time(account)
     await world.swept(account)
     row = await world.one(account)
     assert (row["outcome"], row["charge_nanos"], row["lines"]) == ("expired", 0, [])
@@ -152,6 +151,7 @@ async def test_F24_killed_after_the_last_byte_before_the_queue_has_it(
         child.kill()
         text = await task
     assert text is not None and "[DONE]" not in text and "finish_reason\":\"stop" not in text
+    await world.pass_time(account)
     await world.swept(account)
     row = await world.one(account)
     assert row["outcome"] == "expired"
@@ -179,6 +179,7 @@ async def test_F24_killed_after_the_queue_has_it_charges_exactly(
         child.kill()
         await task
     # The hold reaches its end while the message still waits: the sweeper must not overtake it.
+    await world.pass_time(account)
     await world.swept(account)
     row = await world.one(account)
     assert (row["outcome"], row["estimated"]) == ("completed", False)
@@ -201,6 +202,7 @@ async def test_F79_abandoned_requests_hold_nothing_after_their_end(
         assert len(world.holds(account)) == 120
         child.kill()
         assert await asyncio.gather(*tasks) == [None] * 120
+    await world.pass_time(account)
     await world.swept(account)
     balance = await world.balance(account)
     assert (balance["held_nanos"], balance["charged_nanos"]) == (0, 0)

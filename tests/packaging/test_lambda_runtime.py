@@ -19,8 +19,15 @@ import pytest
 from tests.packaging.conftest import Platform
 from tests.packaging.deployables import ALL, GLOBALS, RESOURCES, Function, link_packages
 
-ANSWER_S = 20.0
+ANSWER_S = 8.0
 RUNTIME = frozenset({"awslambdaric", "simplejson", "snapshot-restore-py"})
+NEXT_HEADERS = {
+    "Content-Type": "application/json",
+    "Lambda-Runtime-Aws-Request-Id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+    "Lambda-Runtime-Deadline-Ms": "4102444800000",
+    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-west-1:123456789012:function:f",
+    "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
+}
 BY_NAME = {function.name: function for function in ALL}
 
 
@@ -38,13 +45,8 @@ class RuntimeApi:
             def do_GET(self) -> None:
                 body = json.dumps(api._events.get()).encode()
                 self.send_response(200)
-                self.send_header(
-                    "Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
-                )
-                self.send_header("Lambda-Runtime-Deadline-Ms", "33000000000000")
-                self.send_header(
-                    "Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:::function:f"
-                )
+                for name, value in NEXT_HEADERS.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

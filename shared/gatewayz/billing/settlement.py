@@ -96,15 +96,18 @@ class Settlement:
         self._credits = credits
 
     async def commit(self, hold: Hold, charge: ChargeMessage) -> "asyncio.Task[None]":
-        """Returns when the message is stored; the task it returns ends when the hold is freed."""
+        """Returns when the message is stored; the task it returns ends when the hold is freed.
+
+        The hold goes after the message is stored, never before: a process killed between the two
+        must leave one of them behind (F24).
+        """
         message = charge.sealed()
-        freed = asyncio.create_task(self._free(hold, charge.charge_nanos))
         try:
             await self._queue.send(CHARGES, charge.request_id, message)
         except GatewayError as error:
             log.warning("queue_failed", request_id=charge.request_id, error=error.metric)
             await self._keep(hold, charge, message)
-        return freed
+        return asyncio.create_task(self._free(hold, charge.charge_nanos))
 
     async def _free(self, hold: Hold, charge_nanos: int) -> None:
         try:

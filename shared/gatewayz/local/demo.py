@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGHUP, SIGKILL, SIGTERM
 from typing import Any
 
 import orjson
@@ -282,7 +282,20 @@ def _launch(home: Home, log: Path) -> "subprocess.Popen[bytes]":
 
 
 async def main() -> int:
-    """Run the demo; 0 when the ledger came out even."""
+    """Run the demo; 0 when the ledger came out even, 130 when it was stopped."""
+    show = asyncio.create_task(_show())
+    loop = asyncio.get_running_loop()
+    for number in (SIGTERM, SIGHUP):
+        loop.add_signal_handler(number, show.cancel)
+    try:
+        return await show
+    except asyncio.CancelledError:
+        say("\nStopped; nothing is left behind.")
+        return 130
+
+
+async def _show() -> int:
+    """All acts on a stack that is thrown away afterwards."""
     started_s = clock.monotonic_s()
     with _folder() as folder:
         try:

@@ -23,6 +23,7 @@ from gatewayz.core.settings import Settings
 from gatewayz.local import files, leftovers, process
 from gatewayz.local.account import prepare_account
 from gatewayz.local.address import base_url, listen
+from gatewayz.local.environment import names_like
 from gatewayz.local.errors import LocalError
 from gatewayz.local.home import Home, Running
 from gatewayz.local.migrate import apply_migrations
@@ -35,6 +36,7 @@ WATCH_S = 0.25
 HEALTH_TIMEOUT_S = 2.0
 LEFTOVERS_S = 5.0
 SANDBOX_STOP_S = 3.0
+DISCOVER = "GATEWAYZ_DISCOVER_LOCAL"
 FIRST_MODEL = "sandbox/story"
 
 
@@ -123,9 +125,12 @@ def _stores(home: Home) -> Iterator[_Stores]:
 def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.socket) -> Running:
     """What the children are told, and the other commands of this home."""
     address, port = sandbox.getsockname()
+    # Looked for unless the environment says otherwise.
+    discover = {} if names_like(DISCOVER) else {DISCOVER: "1"}
     return Running(
         base_url(settings),
-        {
+        discover
+        | {
             "DATABASE_URL": stores.postgres.url,
             "REDIS_URL": stores.valkey.url,
             "GATEWAYZ_KEY_PEPPER": home.secret("pepper"),
@@ -133,7 +138,6 @@ def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.so
             "GATEWAYZ_STAGE": "local",
             "GATEWAYZ_HOME": str(home.path),
             "GATEWAYZ_SANDBOX_URL": f"http://{address}:{port}/v1",
-            "GATEWAYZ_DISCOVER_LOCAL": "1",
             "HOST": settings.http.host,
             "PORT": str(settings.http.port),
         },

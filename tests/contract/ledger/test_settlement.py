@@ -308,3 +308,21 @@ async def test_more_than_a_thousand_messages_at_once_are_refused(ledger):
     with pytest.raises(asyncpg.PostgresError) as refused:
         await ledger.settle(*[{}] * 1_001)
     assert refused.value.sqlstate == "PT400"
+
+
+async def test_F12_what_is_not_the_fault_of_a_message_is_raised_and_posts_nothing(ledger):
+    await ledger.open()
+    message = ledger.message(5)
+    await ledger.connection.execute("set default_transaction_read_only = on")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await ledger.settle(message)
+    await ledger.connection.execute("reset default_transaction_read_only")
+    pool = await ledger.pool(1)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("lock table ledger.budgets in access exclusive mode")
+        await ledger.connection.execute("set lock_timeout = '50ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await ledger.settle(ledger.message(5, scopes=[["a", "m"]]))
+    await pool.close()
+    assert (await ledger.balance())["charged_nanos"] == 0
+    assert await ledger.settle(message) == ["posted"]

@@ -318,8 +318,10 @@ def test_F45_ids_inside_nested_objects_are_not_touched() -> None:
     assert frame["choices"][0]["delta"]["tool_calls"][0]["id"] == "up-1"
 
 
-@pytest.mark.parametrize("fields", [{}, {"id": ""}, {"id": "other"}, {"model": None}, {"created": 5},
-                                    {"object": ""}, {"model": "other"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields", [{}, {"id": ""}, {"id": "other"}, {"model": None}, {"created": 5}, {"object": ""},
+               {"model": "other"}]
+)  # fmt: skip
 def test_id_and_model_are_ours_whatever_the_chunk_says(fields: dict[str, Any]) -> None:
     for first in (HELLO, chunk({"content": "a"}, **fields)):
         reader = stream("openrouter")

@@ -1,6 +1,7 @@
 """Streams of real providers through ChatStream: nothing lost, nothing added, however cut."""
 
 import random
+from itertools import pairwise
 
 import orjson
 import pytest
@@ -96,7 +97,7 @@ def test_F34_random_cuts_give_the_same_bytes(recording: Recording) -> None:
     whole = run(stream(), raw)
     for _ in range(10):
         edges = sorted([0, len(raw), *(dice.randrange(len(raw)) for _ in range(12))])
-        blocks = [raw[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        blocks = [raw[a:b] for a, b in pairwise(edges)]
         assert run(stream(), *blocks) == whole
 
 
@@ -144,7 +145,7 @@ def test_other_fields_of_content_frames_travel(recording: Recording) -> None:
     out = run(reader, recording.raw)
     if reader.error is not None:
         return
-    theirs = {name for chunk in events(recording.raw) for name in chunk}
+    theirs = {name for chunk in events(recording.raw) for name in chunk if chunk[name] is not None}
     ours = {name for chunk in events(out) for name in chunk}
     hidden = {"usage", "x_groq", "cost", "error", "provider"}
     assert theirs - hidden <= ours

@@ -1,5 +1,7 @@
 """Event streams read the same however their bytes are cut (F34, F35)."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,8 @@ from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
 
 MIXED = (
     b"\xef\xbb\xbf: welcome\n\ndata: one\n\nevent: error\ndata: two\ndata:three\n\n"
-    b'data\n\nid: 7\nretry: 5\ndata: four\n: note\n\n\n\nevent: lonely\n\ndata: {"a": "\xe2\x82\xac"}\n\n'
+    b"data\n\nid: 7\nretry: 5\ndata: four\n: note\n\n\n\n"
+    b'event: lonely\n\ndata: {"a": "\xe2\x82\xac"}\n\n'
     b"data:  five\n\ndata: last"
 )
 EVENTS = [
@@ -28,6 +31,11 @@ def parse(*blocks: bytes) -> list[SseEvent]:
     return events + parser.close()
 
 
+def feed_all(parser: SseParser, blocks: list[bytes]) -> None:
+    for block in blocks:
+        parser.feed(block)
+
+
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_F34_events_are_the_same_for_every_line_end_and_every_cut(line_end: bytes) -> None:
     raw = MIXED.replace(b"\n", line_end)
@@ -41,7 +49,7 @@ def test_F34_events_are_the_same_for_every_line_end_and_every_cut(line_end: byte
 @given(st.lists(st.integers(0, len(MIXED)), max_size=12).map(sorted))
 def test_F34_events_are_the_same_for_any_set_of_cuts(cuts: list[int]) -> None:
     edges = [0, *cuts, len(MIXED)]
-    assert parse(*[MIXED[a:b] for a, b in zip(edges, edges[1:], strict=False)]) == EVENTS
+    assert parse(*[MIXED[a:b] for a, b in pairwise(edges)]) == EVENTS
 
 
 @given(
@@ -69,8 +77,7 @@ def test_F35_an_event_above_the_cap_is_refused_however_it_comes() -> None:
         parser = SseParser(max_event_bytes=100)
         parser.feed(b"data: fine\n\n")
         with pytest.raises(EventTooLarge):
-            for block in blocks:
-                parser.feed(block)
+            feed_all(parser, blocks)
 
 
 def test_F35_the_cap_counts_each_event_alone() -> None:

@@ -1,5 +1,6 @@
 """Request bodies: bounded, unambiguous, or refused with a clear 400 or 413 (F46–F52)."""
 
+import contextlib
 import gzip
 import json
 from collections.abc import Iterable
@@ -212,7 +213,5 @@ def test_F51_a_key_given_twice_is_never_overlooked(
 
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_but_our_errors(raw: bytes) -> None:
-    try:
+    with contextlib.suppress(InvalidRequest):
         parse_object(raw)
-    except InvalidRequest:
-        pass

@@ -14,6 +14,7 @@ from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
 from gatewayz.dialects.openai_chat.errors import decode_error_object, error_object
 from gatewayz.dialects.openai_chat.frames import DONE, KEEPALIVE, created_s, frame
+from gatewayz.dialects.openai_chat.labels import LABELS, Labels
 from gatewayz.dialects.openai_chat.mend import (
     FAILED_REASONS,
     ToolCalls,
@@ -28,8 +29,6 @@ __all__ = ["DONE", "KEEPALIVE", "ChatStream"]
 
 # Lifecycle frames say nothing new after the first few; an upstream may send them for ever.
 MAX_HELD_FRAMES = 64
-_NULL_USAGE = b',"usage":null'
-_OURS = ("id", "object", "created", "model", "provider")
 _EMPTY: Mapping[str, str] = {}
 
 
@@ -64,7 +63,6 @@ class ChatStream:
         self.error: UpstreamError | None = None
         self.usage: JsonObject | None = None  # the upstream's last, raw: it is cumulative
         self.stated_cost: float | None = None  # in USD
-        self.native_id: str | None = None
         self._provider = provider
         self._style: Style = style
         self._include_usage = include_usage
@@ -88,13 +86,14 @@ class ChatStream:
         }
         if style == "openrouter":
             self._ours["provider"] = provider
-        # The upstream's id and model as they stand in its chunks, and what replaces them.
-        self._id_bytes = self._model_bytes = b""
-        self._new_id = self._new_model = b""
-        self._native_model: Any = None
-        self._keep_null_usage = include_usage and style == "openai"
+        self._labels = Labels(self._ours, keep_null_usage=include_usage and style == "openai")
 
     # ------------------------------------------------------------------ what was seen
+
+    @property
+    def native_id(self) -> str | None:
+        """The upstream's own id of this answer."""
+        return self._labels.native_id
 
     @property
     def finish(self) -> str | None:
@@ -212,7 +211,7 @@ class ChatStream:
         if self._unfinished <= 0:
             self._hold_tail(chunk, was_finished=was_finished, content=content)
             return b""
-        out = self._rewrite(chunk, data, changed)
+        out = self._labels.rewrite(chunk, data, changed=changed)
         if not self.started:
             if len(self._held) < MAX_HELD_FRAMES:
                 self._held.append(out)
@@ -279,16 +278,16 @@ class ChatStream:
 
     def _carry(self, chunk: JsonObject) -> None:
         """Keep what a chunk without choices says (filters, citations) for one that has some."""
-        extra = {name: v for name, v in chunk.items() if name not in _OURS and name != "choices"}
+        extra = {name: v for name, v in chunk.items() if name not in LABELS and name != "choices"}
         extra = {name: v for name, v in extra.items() if v is not None and name != "cost"}
         if self._tail:
             self._tail[-1] = {**extra, **self._tail[-1]}
         else:
             self._carried.update(extra)
-        self._note_native(chunk)
+        self._labels.note(chunk)
 
     def _hold_tail(self, chunk: JsonObject, *, was_finished: bool, content: bool) -> None:
-        self._note_native(chunk)
+        self._labels.note(chunk)
         if was_finished and not content:
             self._carry(chunk)  # the finish said again
             return
@@ -296,62 +295,6 @@ class ChatStream:
         self._tail.append(chunk)
 
     # ------------------------------------------------------------------ output
-
-    def _note_native(self, chunk: JsonObject) -> None:
-        if self.native_id is not None:
-            return
-        native, model = chunk.get("id"), chunk.get("model")
-        if type(native) is str and native:
-            self.native_id = native
-        created = chunk.get("created")
-        if type(created) is int and created > 0:
-            self._ours["created"] = created
-        self._native_model = model
-
-    def _learn_patterns(self, chunk: JsonObject, data: bytes) -> None:
-        """Id and model as this upstream writes them, with or without a space after the colon."""
-        self._note_native(chunk)
-        if self.native_id is None or type(self._native_model) is not str:
-            return
-        for colon in (b":", b": "):
-            id_bytes = b'"id"' + colon + orjson.dumps(self.native_id)
-            model_bytes = b'"model"' + colon + orjson.dumps(self._native_model)
-            if data.count(id_bytes) == 1 and data.count(model_bytes) == 1:
-                self._id_bytes, self._model_bytes = id_bytes, model_bytes
-                self._new_id = b'"id":' + orjson.dumps(self._ours["id"])
-                self._new_model = b'"model":' + orjson.dumps(self._ours["model"])
-                if "provider" in self._ours:
-                    self._new_model += b',"provider":' + orjson.dumps(self._provider)
-                return
-
-    def _rewrite(self, chunk: JsonObject, data: bytes, changed: bool) -> bytes:
-        if not self._id_bytes:
-            self._learn_patterns(chunk, data)
-        if (
-            not changed
-            and data.count(self._id_bytes) == 1
-            and data.count(self._model_bytes) == 1
-            and self._id_bytes
-            and chunk.get("id") == self.native_id
-            and chunk.get("model") == self._native_model
-            and chunk.get("created") == self._ours["created"]
-            and chunk.get("object") == "chat.completion.chunk"
-            and b"\n" not in data
-            and not ("provider" in self._ours and "provider" in chunk)
-        ):
-            if "usage" in chunk and not self._keep_null_usage:
-                if data.count(_NULL_USAGE) != 1:
-                    chunk.pop("usage")
-                    return self._encode(chunk)
-                data = data.replace(_NULL_USAGE, b"")
-            data = data.replace(self._id_bytes, self._new_id)
-            return b"data: " + data.replace(self._model_bytes, self._new_model) + b"\n\n"
-        if not self._keep_null_usage:
-            chunk.pop("usage", None)
-        return self._encode(chunk)
-
-    def _encode(self, chunk: JsonObject) -> bytes:
-        return frame({**self._ours, **{k: v for k, v in chunk.items() if k not in _OURS}})
 
     def close(self, report: UsageReport, *, finish: str | None = None) -> bytes:
         """The end of a complete answer: finish, usage with the charge, [DONE].
@@ -361,7 +304,7 @@ class ChatStream:
         out = self._held
         self._held = []
         self._end_choices(finish)
-        out += [self._encode(chunk) for chunk in self._tail]
+        out += [self._labels.encode(chunk) for chunk in self._tail]
         usage = encode_usage(self.usage, report, self._style)
         if self._style == "openrouter":
             out.append(frame({**self._ours, "choices": self._last_choices(), "usage": usage}))
