@@ -114,6 +114,8 @@ class Proxy:
     # ---------------------------------------------------------------- on the loop of the thread
 
     async def _up(self) -> None:
+        if not self._flowing.is_set():
+            self._cut()  # what hung is lost, not late
         self._flowing.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, sock=_bound(self.port))
@@ -124,8 +126,7 @@ class Proxy:
             self._server = None
         self._cut()
 
-    async def _hang(self) -> None:
-        await self._up()
+    def _hang(self) -> None:
         self._flowing.clear()
 
     def _cut(self) -> None:
@@ -174,7 +175,7 @@ class Proxy:
             if not self._flowing.is_set():
                 await self._flowing.wait()
                 if reader.at_eof() or reader.exception() is not None:
-                    return  # the caller gave up meanwhile: a request that nobody waits for
+                    return
             rule = next((r for r in self._rules if r.containing in data), None)
             if rule is not None:
                 self._rules.remove(rule)

@@ -166,11 +166,7 @@ class Scene(World):
             await self.sweep()
             return not self.holds(account) and not (await self.balance(account))["held_nanos"]
 
-        try:
-            await eventually(done, tries=50)
-        except AssertionError:
-            print("DBG", self.holds(account), await self.balance(account), await self.sql("select * from ledger.leases"))
-            raise
+        await eventually(done)
 
     async def audit(self, *, conflicts: int = 0) -> None:
         """Nothing under way, queued, kept or held; no invariant broken; no crash."""

@@ -105,6 +105,38 @@ async def test_F05_the_hold_is_applied_and_its_reply_lost(world: Scene, links: L
     assert not await world.sql("select 1 from ledger.leases where private")
 
 
+async def test_F05_the_private_lease_is_made_and_its_reply_lost(
+    world: Scene, links: Links
+) -> None:
+    account = await warm(world)
+    links.redis.down()
+    lost = links.postgres.lose_reply(b'"private":true')
+    assert (await world.post(account, "sandbox/mock-n3")).status_code == 200
+    assert lost.reached
+    assert len(await world.sql("select 1 from ledger.leases where private")) == 1
+
+
+@pytest.mark.tuned(redis_timeout_ms=100)
+async def test_F03_a_private_lease_that_comes_too_late_is_swept(
+    world: Scene, links: Links
+) -> None:
+    account = await warm(world)
+    calls = world.sandbox.requests
+    links.redis.down()
+    late = links.postgres.hold_reply(b'"private":true')
+    answer = await world.post(account, "sandbox/mock-n3")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "billing_unavailable")
+    assert late.reached and world.sandbox.requests == calls
+    late.release()
+    links.redis.up()
+    await world.sweep(idle_ms=10**6)
+    assert (await world.balance(account))["held_nanos"] > 0
+    await world.pass_time(account)
+    await world.swept(account)
+    row = (await world.requests(account))[0]
+    assert (row["outcome"], row["charge_nanos"]) == ("expired", 0)
+
+
 async def _while_running(world: Scene, account: Any, lock: str) -> tuple[int, Any, str]:
     """A stream during which the account has exactly one hold."""
     task = asyncio.create_task(world.stream(account, f"sandbox/mock-n2-lockstep.{lock}"))
@@ -178,7 +210,6 @@ async def test_F10_both_are_away(world: Scene, links: Links, how: str, known: bo
     assert answer.headers["retry-after"]
     assert time.monotonic() - started_s < CONNECT_TIMEOUT_S
     normal_s = load_settings({}).stores.redis_timeout_ms / 1000
-    await world.pass_time(account)
     assert normal_s + max(PRIVATE_TIMEOUT_S, WITHOUT_REDIS_TIMEOUT_S) < 1
     assert world.sandbox.requests == calls
 

@@ -99,7 +99,7 @@ class _Known:
 class Catalog:
     """All models known here. `ready` names the providers that can be called from here."""
 
-    __slots__ = ("_aliases", "_entries", "_expanded", "_known", "_wildcards", "ready")
+    __slots__ = ("_aliases", "_entries", "_expanded", "_known", "_suggested", "_wildcards", "ready")
 
     def __init__(
         self,
@@ -118,6 +118,8 @@ class Catalog:
         }
         self._wildcards = [e for e in self._entries if e.model.id.endswith(WILDCARD)]
         self._expanded: dict[str, _Known] = {}
+        # Comparing with all names takes milliseconds: who asks again for the same pays once.
+        self._suggested: dict[str, list[str]] = {}
 
     def find(self, name: str) -> Model | None:
         """The model a caller's text names, None when there is none."""
@@ -142,6 +144,14 @@ class Catalog:
 
     def suggest(self, name: str) -> list[str]:
         """At most three servable ids that look like `name`, the closest first."""
+        known = self._suggested.get(name)
+        if known is None:
+            if len(self._suggested) >= MAX_EXPANDED:
+                self._suggested.clear()
+            known = self._suggested[name] = self._look_alike(name)
+        return known
+
+    def _look_alike(self, name: str) -> list[str]:
         names: dict[str, str] = {}
         for model_id, known in self._known.items():
             if known.servable:

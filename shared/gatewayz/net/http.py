@@ -32,6 +32,7 @@ MAX_INFLATED_READ_BYTES = 4 * 1024 * 1024
 # The library goes on waiting for a response head after its caller has given up; this ends it.
 LONGEST_EXCHANGE_S = 900.0
 GIVE_UP_GRACE_S = 1.0
+LAST_RESULTS_S = 0.02
 # Enough for a hundred fast streams over one HTTP/2 connection.
 H2_STREAM_WINDOW_BYTES = 1024 * 1024
 H2_CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
@@ -315,6 +316,9 @@ class HttpClient:
     async def aclose(self) -> None:
         """Close the pool; calls under way fail."""
         await self._client.close()
+        # The library's thread is just handing over its last results: an interpreter that ends
+        # while it does so aborts.
+        await asyncio.sleep(LAST_RESULTS_S)
 
 
 def _failure(error: PyreqwestError, timeout: type[NetError]) -> NetError:

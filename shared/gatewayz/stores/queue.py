@@ -1,25 +1,25 @@
-"""A durable queue: at least once, any order, messages keyed by their own id.
+"""A durable queue: at least once, any order. The port, and the queue that lives in Postgres.
 
-Owns group commit (D11): a message that arrives while a write is in flight joins the next one.
-A send that returns has been stored; one that raises may have been.
+A send that returns has been stored; one that raises may have been. Sending a message twice may
+store it twice: handling is idempotent by an id in the body.
 """
 
-import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gatewayz.core.errors import GatewayError, StoreTimeout
+from gatewayz.core.errors import GatewayError
+from gatewayz.stores.group_commit import GroupCommit
 from gatewayz.stores.postgres import Postgres
 
 MAX_BATCH = 200
-MAX_WRITES = 4
 MAX_RECEIVES = 5
 WORKER_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """`receives` counts deliveries, this one included."""
+    """`id` is what `acknowledge` takes; `receives` counts deliveries, this one included."""
 
     id: str
     body: dict[str, Any]
@@ -28,7 +28,8 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What waits, what is being worked on, what is dead; age of the oldest waiting message."""
+    """What waits, what is being worked on, what is dead; age of the oldest waiting message
+    (0 where the queue does not tell)."""
 
     waiting: int
     inflight: int
@@ -43,52 +44,23 @@ class Queue(Protocol):
     async def depth(self, queue: str) -> Depth: ...
 
 
-Waiting = tuple[str, dict[str, Any], "asyncio.Future[None]"]
-
-
 class PostgresQueue:
     """A table read with SKIP LOCKED; for Vercel, self-hosted and local."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
-        self._waiting: dict[str, list[Waiting]] = {}
-        self._writes: set[asyncio.Task[None]] = set()
+        self._commits: GroupCommit[dict[str, Any]] = GroupCommit(
+            self._write, max_messages=MAX_BATCH
+        )
 
     async def send(self, queue: str, message_id: str, body: dict[str, Any]) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(queue, [])
-        waiting.append((message_id, body, future))
-        full = len(waiting) >= MAX_BATCH and len(self._writes) < MAX_WRITES
-        if not self._writes or full:
-            self._start(queue)
-        await future
+        await self._commits.add(queue, {"id": message_id, "body": body})
 
-    def _start(self, queue: str) -> None:
-        write = asyncio.create_task(self._write(queue))
-        self._writes.add(write)
-        write.add_done_callback(self._written)
-
-    def _written(self, write: "asyncio.Task[None]") -> None:
-        self._writes.discard(write)
-        for queue, waiting in self._waiting.items():
-            if waiting and len(self._writes) < MAX_WRITES:
-                self._start(queue)
-
-    async def _write(self, queue: str) -> None:
-        waiting = self._waiting[queue]
-        batch, self._waiting[queue] = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
-        if not batch:
-            return
-        messages = [{"id": message_id, "body": body} for message_id, body, _ in batch]
-        try:
-            await self._postgres.rpc("send_messages", {"queue": queue, "messages": messages})
-        except GatewayError as error:
-            _resolve(batch, error)
-        except asyncio.CancelledError:
-            _resolve(batch, StoreTimeout("The process stopped during the write."))
-            raise
-        else:
-            _resolve(batch, None)
+    async def _write(
+        self, queue: str, batch: Sequence[dict[str, Any]]
+    ) -> Mapping[int, GatewayError]:
+        await self._postgres.rpc("send_messages", {"queue": queue, "messages": list(batch)})
+        return {}
 
     async def receive(self, queue: str, limit: int, *, visible_s: float) -> list[Received]:
         rows = await self._postgres.rpc(
@@ -112,12 +84,3 @@ class PostgresQueue:
         row = await self._postgres.rpc("queue_depth", {"queue": queue})
         return Depth(row["waiting"], row["inflight"], row["dead"], row["oldest_ms"])
 
-
-def _resolve(batch: list[Waiting], error: Exception | None) -> None:
-    for _, _, future in batch:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
