@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from gatewayz.billing.credits import Ask, Credits, Hold, StalePrincipal
+from gatewayz.billing.reconcile import reconcile
 from gatewayz.billing.settlement import CHARGES, ChargeMessage, Settlement, settle
 from gatewayz.billing.sweep import Sweeper
 from gatewayz.core.errors import InsufficientCredits
@@ -242,3 +243,32 @@ async def test_a_hold_that_is_not_affordable_tells_what_is_there(bench: Bench) -
     hold = await bench.credits.admit(bench.ask(800_000_000)[0])
     assert isinstance(hold, Hold)
     assert await bench.violations() == []
+
+
+async def test_a_hold_whose_charge_is_still_queued_is_left_for_that_charge(bench: Bench) -> None:
+    await bench.open(10 * USD)
+    ask, message = bench.ask(1_000_000, live_s=0.01)
+    hold = await bench.credits.admit(ask)
+    message.lease, message.outcome = hold.lease, "completed"
+    message.bill((Line("output", 4_000, 10**6),))
+    await bench.stores.queue.send(CHARGES, message.request_id, message.sealed())
+    await asyncio.sleep(0.05)
+    await bench.sweep()
+    assert await bench.drain() == ["posted"]
+    balance = await bench.balance()
+    assert (balance["charged_nanos"], balance["held_nanos"]) == (4_000, 0)
+    assert await bench.violations() == []
+
+
+async def test_reconciling_finds_what_does_not_add_up_and_what_is_stuck(
+    bench: Bench, database_url: str
+) -> None:
+    await bench.open(10 * USD)
+    await bench.serve(1_000_000, 777)
+    await bench.drain()
+    clean = await reconcile(bench.stores.postgres, bench.stores.queue)
+    assert (clean.violations, clean.dead_letters, clean.stale_queue) == ([], 0, False)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("update ledger.books set balance = balance + 1 where kind = 'wallet'")
+    await connection.close()
+    assert (await reconcile(bench.stores.postgres, bench.stores.queue)).violations

@@ -42,14 +42,17 @@ class Sweeper:
 
     async def sweep(self, *, idle_ms: int = IDLE_MS) -> Swept:
         """One pass over every account that has an open lease."""
-        swept = Swept()
-        accounts = await self._postgres.rpc(
-            "list_sweepable", {"idle_ms": idle_ms, "limit": MAX_ACCOUNTS}
-        )
-        for row in accounts:
-            swept.accounts += 1
-            await self._sweep_account(row["account"], row["leases"], swept, idle_ms)
-        return swept
+        swept, last = Swept(), ""
+        while True:
+            accounts = await self._postgres.rpc(
+                "list_sweepable", {"idle_ms": idle_ms, "limit": MAX_ACCOUNTS, "after": last}
+            )
+            for row in accounts:
+                swept.accounts += 1
+                await self._sweep_account(row["account"], row["leases"], swept, idle_ms)
+                last = row["account"]
+            if len(accounts) < MAX_ACCOUNTS:
+                return swept
 
     async def _sweep_account(
         self, account: str, leases: list[dict[str, Any]], swept: Swept, idle_ms: int

@@ -12,7 +12,7 @@ from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.local import files
 from gatewayz.local.errors import LocalError
 from gatewayz.local.home import Home
-from gatewayz.stores.postgres import DirectPostgres
+from gatewayz.stores.direct_postgres import DirectPostgres
 
 ACCOUNT = "local"
 STAGE = "local"
