@@ -13,9 +13,12 @@ FIND = for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
 	if [ -z "$$found" ]; then echo "Gatewayz needs Python 3.11, 3.12 or 3.13: none is on PATH (name one with make PYTHON=…)." >&2; exit 1; fi; \
 	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "$$found has no venv: install it (Debian, Ubuntu: apt install $$($$found -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))." >&2; exit 1; fi
-SETS = layers/edge layers/control layers/local tests tests/clients
+# Each of these is constrained by those before it: every home runs one version of everything.
+SETS = layers/edge layers/control layers/local tests
+# Each of these stands alone, in an environment of its own.
+OTHER_SETS = tests/clients tests/packaging
 
-.PHONY: run demo test check format clients lock help clean
+.PHONY: run demo test check format clients packaging package-aws package-vercel lock help clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -24,6 +27,7 @@ help:
 	@echo "make demo    a one-minute tour in the terminal"
 	@echo "make test    the whole suite        make check   format, lint, types, unit tests"
 	@echo "make format  format and mend lint   make lock    lock the requirement sets (needs uv)"
+	@echo "make package-aws, package-vercel   build the deployables (need sam, vercel)"
 
 run: $(VENV)/local
 	@$(VENV)/bin/gatewayz dev --show-key
@@ -44,7 +48,7 @@ format: $(VENV)/tests
 	@$(VENV)/bin/ruff format --quiet .
 	@$(VENV)/bin/ruff check --quiet --fix .
 
-clients: $(VENV)-clients/installed
+clients packaging: %: $(VENV)-%/installed
 
 $(VENV)/bin/python:
 	@$(FIND); echo "Creating $(VENV) with $$($$found --version) …"; \
@@ -66,19 +70,34 @@ $(VENV)/tests: tests/requirements.txt | $(VENV)/bin/gatewayz
 	@$(VENV)/bin/python $(PIP) -r $<
 	@touch $@ $(VENV)/local
 
-$(VENV)-clients/installed: tests/clients/requirements.txt
-	@$(FIND); $$found -m venv $(VENV)-clients
-	@$(VENV)-clients/bin/python $(PIP) -r $<
+$(VENV)-%/installed: tests/%/requirements.txt
+	@$(FIND); $$found -m venv $(VENV)-$*
+	@echo "Installing $< …"
+	@$(VENV)-$*/bin/python $(PIP) -r $<
 	@touch $@
 
-# Each set is constrained by those before it: every home runs one version of everything.
-# tests/clients stands alone.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-python-downloads --no-annotate --no-emit-index-url --no-emit-find-links $(LOCKFLAGS)
 lock:
 	@set -e; pins=; for set in $(SETS); do \
-	  if [ $$set = tests/clients ]; then pins=; fi; \
-	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-python-downloads --no-header \
-	    --no-annotate --no-emit-index-url --no-emit-find-links $(LOCKFLAGS) $$pins $$set/requirements.in -o $$set/requirements.txt; \
+	  $(COMPILE) $$pins $$set/requirements.in -o $$set/requirements.txt; \
 	  pins="$$pins -c $$set/requirements.txt"; done
+	@set -e; for set in $(OTHER_SETS); do \
+	  $(COMPILE) $$set/requirements.in -o $$set/requirements.txt; done
+
+# Lambda's disk is read-only: bytecode that is not uploaded is compiled at every cold start.
+package-aws:
+	sam build
+	python3.12 -m compileall -q -s .aws-sam/build --invalidation-mode unchecked-hash .aws-sam/build
+
+# In a copy: the build writes files that name package sources, and wants no work tree around it.
+package-vercel: OUT ?= $(shell mktemp -d)
+package-vercel:
+	git ls-files -co --exclude-standard -z | tar --null -T - -c | tar -x -C $(OUT)
+	mkdir -p $(OUT)/.vercel
+	printf '{"projectId":"prj_local","orgId":"team_local","settings":{}}' > $(OUT)/.vercel/project.json
+	cd $(OUT) && VERCEL_PYTHON_COMPILEALL=1 VERCEL_TELEMETRY_DISABLED=1 vercel build --yes --token x
+	@echo "Built in $(OUT)"
 
 clean:
-	rm -rf $(VENV) $(VENV)-clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-clients $(VENV)-packaging .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ Each test gets a database of its own, copied from a migrated template, and an em
 
 import asyncio
 import itertools
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,16 @@ def _administer(server: str, *statements: str) -> None:
 
 def _named(server: str, database: str) -> str:
     return f"{server.rpartition('/')[0]}/{database}"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A process under test sets up logging for all of us; the next test may want to read it."""
+    logger = logging.getLogger("gatewayz")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

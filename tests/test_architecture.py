@@ -59,11 +59,11 @@ def test_the_tree_keeps_the_rule(rule: Rule) -> None:
 def cycle_of(graph: dict[str, set[str]]) -> list[str]:
     """Some cycle of a graph, as its members; empty when there is none."""
     left = dict(graph)
-    while ends := [node for node, targets in left.items() if not targets & left.keys()]:
-        for node in ends:
-            del left[node]
+    while ends := [name for name, targets in left.items() if not targets & left.keys()]:
+        for end in ends:
+            del left[end]
     path: list[str] = []
-    node = next(iter(left), None)
+    node: str | None = next(iter(left), None)
     while node is not None and node not in path:
         path.append(node)
         node = min(left[node] & left.keys())
@@ -137,7 +137,7 @@ def _asks_for_a_key(route: Any) -> bool:
 
 async def _status(app: Any, path: str, headers: list[tuple[bytes, bytes]], method: str) -> int:
     """The HTTP status of one bodiless call."""
-    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": headers}
     scope |= {"query_string": b"", "raw_path": path.encode(), "scheme": "http", "root_path": ""}
     sent: list[dict[str, Any]] = []
 

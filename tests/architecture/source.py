@@ -44,7 +44,9 @@ class Source:
             if isinstance(node, ast.Import):
                 found += [(node.lineno, alias.name) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                above = self.module.split(".")[: -node.level] if node.level else []
+                package = self.module.split(".")
+                package = package if self.place.endswith("__init__.py") else package[:-1]
+                above = package[: len(package) + 1 - node.level] if node.level else []
                 origin = ".".join([*above, *([node.module] if node.module else [])])
                 found += [(node.lineno, f"{origin}.{alias.name}") for alias in node.names]
         return found

@@ -41,7 +41,7 @@ def _short_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str,
     return {name: loader.construct_mapping(node, deep=True)}
 
 
-_Loader.add_multi_constructor("!", _short_form)  # type: ignore[no-untyped-call]
+_Loader.add_multi_constructor("!", _short_form)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class Function:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return [{"Type": e["Type"], **e["Properties"]} for e in self.resource["Events"].values()]
+        return [
+            {"Type": e["Type"], **e["Properties"]} for e in self.resource.get("Events", {}).values()
+        ]
 
     def load(self) -> ModuleType:
         return importlib.import_module(f"functions.{self.name}.{self.entry}")

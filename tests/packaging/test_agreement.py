@@ -1,6 +1,7 @@
 """functions/, template.yaml and vercel.json describe one system; here they are held equal."""
 
 import ast
+import json
 import re
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from gatewayz.core.settings import describe_settings, load_settings
 from gatewayz.local.mount import mount_functions
 from gatewayz.runtime import entries
-from gatewayz.stores.secrets import Secrets
 from tests.packaging.deployables import (
     ALL,
     CLOCKED,
@@ -177,16 +177,19 @@ def test_a_message_stays_hidden_for_six_runs_of_its_worker() -> None:
 
 @each_clocked
 def test_both_clocks_call_a_job_as_often_as_it_asks(function: Function) -> None:
-    (tick,) = function.events
-    assert tick["Type"] == "ScheduleV2"
-    assert function.name.replace("_", "-") in tick["Name"]["Fn::Sub"]
+    """A worker is woken by its queue on AWS; elsewhere the clock empties the queue in Postgres."""
     path = f"/jobs/{function.name}"
     assert _vercel_owner(path) == function.name
     (cron,) = [cron for cron in VERCEL["crons"] if cron["path"] == path]
+    if function.entry == "worker":
+        assert (cron["schedule"], function.events) == ("* * * * *", [])
+        return
+    (tick,) = function.events
+    assert tick["Type"] == "ScheduleV2"
+    assert function.name.replace("_", "-") in tick["Name"]["Fn::Sub"]
     minutes = _minutes(tick["ScheduleExpression"])
     assert _minutes(cron["schedule"]) == minutes
-    if function.entry == "job":
-        assert function.load().schedule.every_s(load_settings({})) == minutes * 60
+    assert function.load().schedule.every_s(load_settings({})) == minutes * 60
 
 
 @each_function
@@ -200,53 +203,71 @@ def test_a_function_has_the_layers_that_its_kind_needs(function: Function) -> No
     assert function.service["buildCommand"].split() == command
 
 
-# Read by the web adapter, not by us; and the one variable that holds many credentials.
-FOREIGN = re.compile(r"AWS_LAMBDA_EXEC_WRAPPER|AWS_LWA_[A-Z_]+")
-CREDENTIALS = "GATEWAYZ_CREDENTIALS"
+FOREIGN = re.compile(r"AWS_LAMBDA_EXEC_WRAPPER|AWS_LWA_[A-Z_]+")  # read by the web adapter
 
 
 def test_every_variable_that_is_set_is_read_by_somebody() -> None:
-    known = {row.env for row in describe_settings()} | {CREDENTIALS}
+    known = {row.env for row in describe_settings()}
     given = set(GLOBALS["Environment"]["Variables"]) | set(VERCEL["env"])
     for function in ALL:
         given |= set(function.variables)
     assert {name for name in given if not FOREIGN.fullmatch(name)} <= known
 
 
-def test_the_credentials_of_the_template_reach_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One secret holds them all; a variable of its own name wins."""
-    monkeypatch.setenv(CREDENTIALS, '{"FIRST_API_KEY": "one", "SECOND_API_KEY": "two"}')
-    monkeypatch.setenv("SECOND_API_KEY", "own")
-    secrets = Secrets()
-    assert secrets.find("FIRST_API_KEY") == "one"
-    assert secrets.find("SECOND_API_KEY") == "own"
-    assert secrets.find("THIRD_API_KEY") is None
-
-
 def test_no_secret_stands_in_the_template() -> None:
-    secret = {row.env for row in describe_settings() if row.secret} | {CREDENTIALS}
-    for place in [GLOBALS, *(function.resource for function in ALL)]:
-        for name, value in place.get("Environment", {}).get("Variables", {}).items():
-            if name in secret:
-                assert value["Fn::Sub"].startswith("{{resolve:secretsmanager:${"), name
+    secret = {row.env for row in describe_settings() if row.secret}
+    shared = GLOBALS["Environment"]["Variables"]
+    places = [shared, *(function.variables for function in ALL)]
+    named = [(name, value) for place in places for name, value in place.items() if name in secret]
+    assert {"DATABASE_URL", "GATEWAYZ_KEY_PEPPER"} <= {name for name, _ in named}
+    for name, value in named:
+        choices = value["Fn::If"][1:] if "Fn::If" in value else [value]
+        for choice in choices:
+            source = f"{{{{resolve:secretsmanager:${{SettingsSecret}}:SecretString:{name}}}}}"
+            assert choice in ({"Fn::Sub": source}, {"Ref": "AWS::NoValue"})
     assert not {name for name in secret if name in VERCEL["env"]}
     for name, parameter in TEMPLATE["Parameters"].items():
         assert not re.search("password|token|pepper|key", name, re.IGNORECASE)
         assert "NoEcho" not in parameter, "a secret in a parameter is in the stack's history"
 
 
+SENDS = "sqs:SendMessage"
+RECEIVES = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+COUNTS = "sqs:GetQueueAttributes"
+CREDENTIALS = "secretsmanager:GetSecretValue"
+ROLES = {
+    "chat": {SENDS, CREDENTIALS},
+    "models": {CREDENTIALS},
+    "settle_charges": RECEIVES,
+    "status": {COUNTS},
+    "reconcile_ledger": {COUNTS},
+}
+
+
 @each_function
 def test_a_role_may_only_what_its_function_does(function: Function) -> None:
-    """SAM makes one role for each function; it gets named actions on named resources."""
+    """SAM makes one role for each function; it gets these actions on named resources."""
     assert "Role" not in function.resource
+    allowed: set[str] = set()
     for policy in function.resource.get("Policies", []):
         assert isinstance(policy, dict), "a managed policy allows more than one thing"
         for statement in policy["Statement"]:
             actions = statement["Action"]
-            for action in actions if isinstance(actions, list) else [actions]:
-                assert "*" not in action
-            assert set(statement["Resource"]) <= {"Fn::GetAtt", "Ref"}
+            allowed |= {actions} if isinstance(actions, str) else set(actions)
+            text = json.dumps(statement["Resource"])
+            assert text != '"*"'
+            assert "*" not in text
+    assert allowed == ROLES.get(function.name, set())
     assert not [event for event in function.events if event["Type"] == "SQS"]
+
+
+@each_function
+def test_a_function_that_may_use_a_thing_is_told_which(function: Function) -> None:
+    allowed = ROLES.get(function.name, set())
+    tells_queue = function.variables.get("SQS_CHARGES_URL") == {"Ref": "ChargeQueue"}
+    assert tells_queue == bool(allowed & {SENDS, COUNTS} and allowed != RECEIVES)
+    tells_secret = function.variables.get("GATEWAYZ_AWS_SECRET") == {"Ref": "CredentialsSecret"}
+    assert tells_secret == (CREDENTIALS in allowed)
 
 
 def test_streams_pass_the_gateway_and_logs_end() -> None:

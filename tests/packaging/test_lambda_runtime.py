@@ -195,13 +195,6 @@ def test_settle_charges_gives_back_only_what_it_could_not_post(
         assert api.invoke(sqs_event()) == {"batchItemFailures": []}
 
 
-def test_settle_charges_empties_the_queue_in_postgres_when_the_clock_calls(
-    platform: Platform, tools: Path, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    with running(BY_NAME["settle_charges"], platform, tools, tmp_path, environment) as api:
-        assert api.invoke(TICK) == {"done": 0}
-
-
 @pytest.mark.parametrize("name", ["sweep_holds", "reconcile_ledger", "run_daily"])
 def test_a_schedule_does_its_job_when_the_clock_calls(
     name: str, platform: Platform, tools: Path, tmp_path: Path, environment: dict[str, str]

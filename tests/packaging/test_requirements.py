@@ -1,12 +1,15 @@
 """Every home installs the same bytes: pinned, hashed, and without a word about where from."""
 
+import ast
 import re
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.deployables import ROOT, requirement_names
+from tests.packaging.deployables import ROOT, requirement_names, set_names
 
 PLACES = ("layers", "tests")
 LOCKED = sorted(path for place in PLACES for path in (ROOT / place).rglob("requirements.txt"))
@@ -64,6 +67,34 @@ def test_every_home_runs_one_version_of_everything() -> None:
         for package, version in requirement_names(ROOT / name / "requirements.txt").items():
             versions.setdefault(package, set()).add(version)
     assert {package: found for package, found in versions.items() if len(found) > 1} == {}
+
+
+PROVIDED = {"boto3", "botocore"}  # by Lambda's own runtime, where S3 is
+AT_HOME = ("local", "cli")  # packages that no function is deployed with
+
+
+def test_the_layers_hold_every_package_that_deployed_code_imports() -> None:
+    """Also what is imported late, when a backend is chosen."""
+    sources = list((ROOT / "functions").rglob("*.py"))
+    for path in (ROOT / "shared" / "gatewayz").rglob("*.py"):
+        if path.relative_to(ROOT / "shared" / "gatewayz").parts[0] not in AT_HOME:
+            sources.append(path)
+    owners = metadata.packages_distributions()
+    held = set_names("edge") | set_names("control") | PROVIDED
+    missing = set()
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Import(aliases):
+                    names = {alias.name.split(".")[0] for alias in aliases}
+                case ast.ImportFrom(str(module), level=0):
+                    names = {module.split(".")[0]}
+                case _:
+                    continue
+            for name in names - sys.stdlib_module_names - {"gatewayz", "functions"}:
+                if not {_normal(owner) for owner in owners.get(name, [name])} & held:
+                    missing.add(f"{path.relative_to(ROOT)}: {name}")
+    assert missing == set()
 
 
 def test_no_path_file_and_no_stray_set_is_kept_with_the_sources() -> None:

@@ -101,7 +101,10 @@ def migrate(
     from gatewayz.cli.target import find_target
     from gatewayz.local.migrate import apply_migrations
 
-    applied = apply_migrations(find_target().settings.stores.database_url, folder)
+    url = find_target().settings.stores.database_url
+    if not url:
+        raise LocalError("Migrating needs DATABASE_URL: a connection that owns the schema.")
+    applied = apply_migrations(url, folder)
     for name in applied:
         print(f"applied {name}")
     if not applied:

@@ -21,7 +21,7 @@ from gatewayz.local.errors import LocalError
 from gatewayz.local.migrate import pending_migrations
 from gatewayz.net.http import HttpClient, NetError
 from gatewayz.providers.config import Provider
-from gatewayz.stores.open import Stores, open_stores
+from gatewayz.stores.open import Stores, describe_stores, open_stores
 from gatewayz.stores.secrets import Secrets
 
 Mark = Literal["ok", "warn", "bad", "off"]
@@ -60,9 +60,9 @@ async def _examine(target: Target) -> int:
     stores = open_stores(target.settings)
     try:
         worst = _report("stores", await _check_stores(target, stores))
+        return max(worst, _report("providers", await _check_providers(target, stores.secrets)))
     finally:
         await stores.close()
-    return max(worst, _report("providers", await _check_providers(target)))
 
 
 def _report(title: str, findings: Iterable[Finding]) -> int:
@@ -105,38 +105,48 @@ def _check_settings(target: Target) -> list[Finding]:
 
 
 async def _check_stores(target: Target, stores: Stores) -> list[Finding]:
-    findings = [await _check_postgres(target, stores), await _check_redis(stores)]
+    kinds = describe_stores(target.settings)
+    findings = [
+        await _check_postgres(target, stores, kinds["postgres"]),
+        await _check_redis(stores, kinds["redis"]),
+    ]
     if findings[0].mark == "ok":
-        findings += [await _check_queue(stores), await _check_ledger(stores)]
+        findings += [await _check_queue(stores, kinds["queue"]), await _check_ledger(stores)]
+    findings.append(Finding("ok", "blobs", kinds["blobs"]))
+    findings.append(Finding("ok", "secrets", kinds["secrets"]))
     return findings
 
 
-async def _check_postgres(target: Target, stores: Stores) -> Finding:
+async def _check_postgres(target: Target, stores: Stores, kind: str) -> Finding:
+    url = target.settings.stores.database_url
+    mend = "Check DATABASE_URL or SUPABASE_URL, and the network to it."
     try:
-        pending = await pending_migrations(target.settings.stores.database_url)
+        pending = await pending_migrations(url) if url else []
         if pending:
             names = ", ".join(pending)
             return Finding("bad", "postgres", f"lacks {names}", "Run `gatewayz migrate`.")
         await stores.postgres.rpc("ping", {})
     except (LocalError, GatewayError) as error:
-        return Finding("bad", "postgres", str(error), "Check DATABASE_URL and the network to it.")
-    return Finding("ok", "postgres", "answers; the schema is the newest")
+        return Finding("bad", "postgres", f"{error} ({kind})", mend)
+    state = "answers; the schema is the newest" if url else "answers"
+    return Finding("ok", "postgres", f"{state} ({kind})")
 
 
-async def _check_redis(stores: Stores) -> Finding:
+async def _check_redis(stores: Stores, kind: str) -> Finding:
     try:
         await stores.redis.script("ping_v1", ["ping"], [])
     except GatewayError as error:
-        return Finding("bad", "redis", error.message, "Check REDIS_URL and the network to it.")
-    return Finding("ok", "redis", "answers and runs scripts")
+        mend = "Check REDIS_URL or UPSTASH_REDIS_REST_URL, and the network to it."
+        return Finding("bad", "redis", f"{error.message} ({kind})", mend)
+    return Finding("ok", "redis", f"answers and runs scripts ({kind})")
 
 
-async def _check_queue(stores: Stores) -> Finding:
+async def _check_queue(stores: Stores, kind: str) -> Finding:
     try:
         depth = await stores.queue.depth(CHARGES)
     except GatewayError as error:
-        return Finding("bad", "queue", error.message)
-    state = f"{depth.waiting} waiting, {depth.inflight} in work, {depth.dead} dead"
+        return Finding("bad", "queue", f"{error.message} ({kind})")
+    state = f"{depth.waiting} waiting, {depth.inflight} in work, {depth.dead} dead ({kind})"
     if depth.dead:
         return Finding("bad", "queue", state, "Read the worker's log, then send them again.")
     if depth.oldest_ms > OLD_MESSAGE_MS:
@@ -158,13 +168,12 @@ async def _check_ledger(stores: Stores) -> Finding:
 # ---------------------------------------------------------------- providers
 
 
-async def _check_providers(target: Target) -> list[Finding]:
+async def _check_providers(target: Target, secrets: Secrets) -> list[Finding]:
     try:
-        providers, catalog = load_catalog(target.settings.catalog)
+        providers, catalog = load_catalog(target.settings.catalog, secrets)
     except SettingsError as error:
         return [Finding("bad", "providers", str(error), "Mend the file GATEWAYZ_PROVIDERS names.")]
     findings = [_check_catalog(catalog)]
-    secrets = Secrets()
     http = HttpClient()
     try:
         asked = [

@@ -34,7 +34,7 @@ class Target:
 def find_target() -> Target:
     """LocalError when neither the environment nor this home has a gateway."""
     settings = load_settings()
-    if settings.stores.database_url:
+    if settings.stores.database_url or settings.stores.supabase_url:
         return Target(settings)
     home = Home(settings.home_path)
     running = home.running()

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
 STAGES = ("production", "staging", "test", "local")
 MIN_PEPPER_CHARS = 32
 SUPAVISOR_TRANSACTION_PORT = ":6543/"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class SettingsError(Exception):
@@ -34,12 +36,55 @@ class StoreSettings:
         False,
         "the URL is a transaction-mode pooler: no prepared statements (implied by port 6543)",
     )
+    supabase_url: str = _set(
+        "SUPABASE_URL", "", "Supabase project: Postgres over its REST interface, not DATABASE_URL"
+    )
+    supabase_key: str = _set(
+        "SUPABASE_SECRET_KEY", "", "the project's secret key (sb_secret_…)", secret=True
+    )
     redis_url: str = _set("REDIS_URL", "", "Redis or Valkey connection URL", secret=True)
+    upstash_url: str = _set(
+        "UPSTASH_REDIS_REST_URL", "", "Upstash: Redis over its REST interface, not REDIS_URL"
+    )
+    upstash_token: str = _set(
+        "UPSTASH_REDIS_REST_TOKEN", "", "token of that database; not the read-only one", secret=True
+    )
+    sqs_charges_url: str = _set(
+        "SQS_CHARGES_URL", "", "SQS queue of charge messages; without it the queue is in Postgres"
+    )
     redis_timeout_ms: int = _set(
         "GATEWAYZ_REDIS_TIMEOUT_MS", 250, "a script slower than this counts as Redis being down"
     )
     rpc_timeout_ms: int = _set(
         "GATEWAYZ_RPC_TIMEOUT_MS", 2000, "time limit of a database call on the request path"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BlobSettings:
+    s3_bucket: str = _set("GATEWAYZ_S3_BUCKET", "", "S3 bucket of blobs")
+    s3_endpoint_url: str = _set(
+        "AWS_ENDPOINT_URL_S3", "", "address of an S3-compatible store in place of AWS"
+    )
+    supabase_bucket: str = _set(
+        "GATEWAYZ_SUPABASE_BUCKET", "", "bucket of blobs in Supabase Storage; needs SUPABASE_URL"
+    )
+    directory: str = _set(
+        "GATEWAYZ_BLOBS_DIR", "", "folder of blobs; without any of these blobs/ in GATEWAYZ_HOME"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSettings:
+    region: str = _set("AWS_REGION", "", "AWS region; on Lambda it is set by the platform")
+    endpoint_url: str = _set("AWS_ENDPOINT_URL", "", "another address for AWS calls, for tests")
+    secret: str = _set(
+        "GATEWAYZ_AWS_SECRET",
+        "",
+        "name or ARN of a Secrets Manager secret: a JSON object of the providers' credentials",
+    )
+    ssm_path: str = _set(
+        "GATEWAYZ_SSM_PATH", "", "path of SSM parameters named like the credentials"
     )
 
 
@@ -121,6 +166,8 @@ class CatalogSettings:
 @dataclass(frozen=True, slots=True)
 class Settings:
     stores: StoreSettings
+    blobs: BlobSettings
+    aws: AwsSettings
     keys: KeySettings
     http: HttpSettings
     credit: CreditSettings
@@ -173,15 +220,62 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def check_serving(settings: Settings) -> None:
-    """Refuse to serve requests without stores or with an empty or weak secret (F20)."""
-    if not settings.stores.database_url:
-        raise SettingsError("DATABASE_URL is not set: Gatewayz needs a Postgres database")
-    if not settings.stores.redis_url:
-        raise SettingsError("REDIS_URL is not set: Gatewayz needs Redis or Valkey")
+    """Refuse to serve without stores, with two for one purpose, or with a weak secret (F20)."""
+    stores, blobs = settings.stores, settings.blobs
+    choices = (
+        ("a Postgres database", {"DATABASE_URL": stores.database_url,
+                                 "SUPABASE_URL": stores.supabase_url}),
+        ("Redis or Valkey", {"REDIS_URL": stores.redis_url,
+                             "UPSTASH_REDIS_REST_URL": stores.upstash_url}),
+    )  # fmt: skip
+    for purpose, values in choices:
+        _check_choice(values)
+        if not any(values.values()):
+            names = " nor ".join(values)
+            raise SettingsError(f"neither {names} is set: Gatewayz needs {purpose}")
+    _check_choice(
+        {
+            "GATEWAYZ_S3_BUCKET": blobs.s3_bucket,
+            "GATEWAYZ_SUPABASE_BUCKET": blobs.supabase_bucket,
+            "GATEWAYZ_BLOBS_DIR": blobs.directory,
+        }
+    )
+    _check_rest("SUPABASE_URL", stores.supabase_url, "SUPABASE_SECRET_KEY", stores.supabase_key)
+    _check_rest(
+        "UPSTASH_REDIS_REST_URL", stores.upstash_url,
+        "UPSTASH_REDIS_REST_TOKEN", stores.upstash_token,
+    )  # fmt: skip
+    if stores.supabase_key.startswith("sb_publishable_"):
+        raise SettingsError("SUPABASE_SECRET_KEY is a publishable key: it must be the secret one")
+    if blobs.supabase_bucket and not stores.supabase_url:
+        raise SettingsError("GATEWAYZ_SUPABASE_BUCKET needs SUPABASE_URL, which is not set")
+    _check_https("SQS_CHARGES_URL", stores.sqs_charges_url)
+    if (settings.aws.secret or settings.aws.ssm_path) and not settings.aws.region:
+        raise SettingsError("AWS_REGION is not set: the secrets kept by AWS need it")
     if len(settings.keys.pepper) < MIN_PEPPER_CHARS:
         raise SettingsError(
             f"GATEWAYZ_KEY_PEPPER must be a secret of at least {MIN_PEPPER_CHARS} characters"
         )
+
+
+def _check_choice(values: Mapping[str, str]) -> None:
+    if len(names := [name for name, value in values.items() if value]) > 1:
+        raise SettingsError(f"{' and '.join(names)} are both set: unset all but one")
+
+
+def _check_rest(url_name: str, url: str, secret_name: str, secret: str) -> None:
+    if bool(url) != bool(secret):
+        missing, other = (secret_name, url_name) if url else (url_name, secret_name)
+        raise SettingsError(f"{missing} is not set: {other} needs it")
+    _check_https(url_name, url)
+
+
+def _check_https(name: str, url: str) -> None:
+    """A secret or money travels to this address: in the open only within this machine."""
+    parts = urlsplit(url)
+    local = parts.scheme == "http" and parts.hostname in LOOPBACK
+    if url and not (parts.hostname and (parts.scheme == "https" or local)):
+        raise SettingsError(f"{name} must look like https://host")
 
 
 @dataclass(frozen=True, slots=True)

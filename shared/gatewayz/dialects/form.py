@@ -43,6 +43,10 @@ class Target:
     stream_usage: StreamUsage = "stream_options"
     usage: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""  # its slug, for errors
+    family: str = ""  # whose thoughts its models take back; "" is the dialect's own
+    quirks: frozenset[str] = frozenset()  # flags that a dialect's writer or reader implements
+    max_output_tokens: int | None = None  # what the model can write at most, if known
 
 
 @dataclass(frozen=True, slots=True)

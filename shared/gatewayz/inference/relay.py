@@ -103,11 +103,16 @@ class StreamRelay:
             async with asyncio.timeout(None) as limit:
                 watch.arm(limit, "first_token", limit_s)
                 upstream = await job.gateway.client.open(
-                    provider, job.operation.path, body, timeout_s=limit_s
+                    provider,
+                    job.operation.path,
+                    body,
+                    timeout_s=limit_s,
+                    total_s=max(1.0, job.deadline.left_s()),
                 )
                 chat = job.operation.open_stream(job.charge.request_id, provider)
                 first = await self._read_to_content(upstream, chat, provider)
-            watch.content()
+            if chat.started:
+                watch.content()
             return _Opened(offer, provider, upstream, chat, first)
         except BaseException as error:
             if upstream is not None:

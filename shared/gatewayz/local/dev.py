@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from gatewayz import VERSION
-from gatewayz.core.settings import Settings
+from gatewayz.core.settings import BlobSettings, Settings, StoreSettings, describe_settings
 from gatewayz.local import files, leftovers, process
 from gatewayz.local.account import prepare_account
 from gatewayz.local.address import base_url, listen
@@ -127,9 +127,17 @@ def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.so
     address, port = sandbox.getsockname()
     # Looked for unless the environment says otherwise.
     discover = {} if names_like(DISCOVER) else {DISCOVER: "1"}
+    # This machine's stores take the place of whatever managed ones the environment names.
+    others = {
+        row.env: ""
+        for kind in (StoreSettings, BlobSettings)
+        for row in describe_settings(kind)
+        if row.kind == "str"
+    }
     return Running(
         base_url(settings),
-        discover
+        others
+        | discover
         | {
             "DATABASE_URL": stores.postgres.url,
             "REDIS_URL": stores.valkey.url,

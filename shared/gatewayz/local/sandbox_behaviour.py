@@ -21,6 +21,8 @@ LABEL = "[Gatewayz sandbox] "
 CREATED = 1_760_000_000
 BYTES_PER_TOKEN = 4
 MAX_ECHO_CHARS = 4000
+# A story is told at a pace at which one sees that it streams.
+STORY_GAP_MS = 12
 STORY = (
     "Once upon a time a request set out to find an answer. It carried one key, and every door it "
     "came to opened. At the first door somebody weighed it and set a few nano-dollars aside. At "
@@ -79,7 +81,7 @@ def behaviour_of(model: str) -> Behaviour | None:
     kind, *options = model.split("-")
     if kind not in MODELS:
         return None
-    behaviour = Behaviour(model, kind)
+    behaviour = Behaviour(model, kind, gap_ms=STORY_GAP_MS if kind == "story" else 0)
     for option in options:
         if not _apply(behaviour, option):
             return None

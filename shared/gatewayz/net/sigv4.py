@@ -15,10 +15,11 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Proxies, HTTP clients and tracers change these on the way.
-UNSIGNED = frozenset(
-    "baggage connection expect keep-alive proxy-authenticate proxy-authorization te traceparent"
-    " tracestate trailer transfer-encoding upgrade user-agent x-amzn-trace-id".split()
-)
+UNSIGNED = frozenset({
+    "baggage", "connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization",
+    "te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent",
+    "x-amzn-trace-id",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,12 @@ class ProviderClient:
         return answer
 
     async def open(
-        self, provider: Provider, path: str, body: bytes, *, timeout_s: float
+        self, provider: Provider, path: str, body: bytes, *, timeout_s: float, total_s: float
     ) -> HttpStream:
-        """An event stream of status 2xx; the caller reads and closes it."""
+        """An event stream of status 2xx; the caller reads and closes it.
+
+        `timeout_s` is for the response head, `total_s` for the whole stream at most.
+        """
         try:
             stream = await self._http.open(
                 "POST",
@@ -75,6 +78,7 @@ class ProviderClient:
                 headers=self._headers_for(provider),
                 body=body,
                 timeout_s=timeout_s,
+                total_s=total_s,
             )
         except NetError as error:
             raise upstream_error(provider.slug, error) from error

@@ -183,8 +183,10 @@ class Schedule:
         self.app: Asgi = cron(job)
 
     def lambda_handler(self, event: Event, context: Any = None) -> object:
+        """Do the job; its result as plain JSON, which is all that the platform can carry."""
+
         async def work() -> object:
-            return await self._job(process_stores())
+            return orjson.loads(_json(await self._job(process_stores())))
 
         return _on_lambda(work())
 
@@ -245,8 +247,12 @@ def _authorized(scope: Scope, secret: str) -> bool:
     return bool(secret) and hmac.compare_digest(sent, b"Bearer " + secret.encode())
 
 
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, default=str)
+
+
 async def _answer(send: Send, status: int, body: Mapping[str, object]) -> None:
-    text = orjson.dumps(body, default=str)
+    text = _json(body)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})

@@ -43,12 +43,14 @@ class DirectPostgres:
             try:
                 async with asyncio.timeout(limit_s):
                     return await self._call(statement, argument)
+            except TimeoutError:  # is an OSError
+                raise StoreTimeout("The database did not answer in time.") from None
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError) as error:
+                raise StoreTimeout("The connection to the database broke.") from error
             except asyncpg.PostgresError as error:
                 text = str(error).split("\n")[0]
                 detail = getattr(error, "detail", None)
                 raise failure(name, error.sqlstate or "", text, detail) from error
-            except TimeoutError:
-                raise StoreTimeout("The database did not answer in time.") from None
 
         answer = await call_with_tries(call)
         return None if answer is None else orjson.loads(answer)
@@ -64,11 +66,7 @@ class DirectPostgres:
                 except (asyncpg.ConnectionDoesNotExistError, ConnectionError):
                     # The server closed an idle connection; every function is idempotent.
                     continue
-            connection = await self._connect()
-            try:
-                return await self._use(connection, statement, argument)
-            except (asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError, OSError) as error:
-                raise StoreTimeout("The connection to the database broke.") from error
+            return await self._use(await self._connect(), statement, argument)
 
     async def _connect(self) -> "asyncpg.Connection[Any]":
         try:

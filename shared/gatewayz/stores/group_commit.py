@@ -21,9 +21,7 @@ class GroupCommit(Generic[T]):
     """Batches of one queue of at most `max_messages` and, but for a single message that is
     larger, `max_bytes`; at most MAX_WRITES of them in flight."""
 
-    def __init__(
-        self, write: Write[T], *, max_messages: int, max_bytes: int | None = None
-    ) -> None:
+    def __init__(self, write: Write[T], *, max_messages: int, max_bytes: int | None = None) -> None:
         self._write = write
         self._max_messages = max_messages
         self._max_bytes = max_bytes

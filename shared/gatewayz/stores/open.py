@@ -1,12 +1,27 @@
-"""Opens the stores that the settings name; the one place where a backend is chosen."""
+"""Opens the stores that the settings name; the one place where a backend is chosen.
 
-from dataclasses import dataclass
+The data plane gets thin clients, the control plane the vendors' own; each module of a backend is
+imported only when it is chosen.
+"""
 
-from gatewayz.core.settings import Settings, check_serving
-from gatewayz.stores.postgres import DirectPostgres, Postgres
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from gatewayz.core.settings import Settings, SettingsError, check_serving
+from gatewayz.net.http import HttpClient
+from gatewayz.stores.blobs import Blobs, DirectoryBlobs
+from gatewayz.stores.postgres import CONNECT_TIMEOUT_S, Postgres
 from gatewayz.stores.queue import PostgresQueue, Queue
-from gatewayz.stores.redis import RedisScripts, RespRedis
+from gatewayz.stores.redis import RedisScripts
 from gatewayz.stores.secrets import Secrets
+
+Plane = Literal["data", "control"]
+# As in https://sqs.eu-central-1.amazonaws.com/… and https://eu-central-1.queue.amazonaws.com/…
+_SQS_REGION = re.compile(r"(?:sqs\.|)([a-z]{2}(?:-[a-z]+)+-\d)\.(?:queue\.)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +30,151 @@ class Stores:
     redis: RedisScripts
     queue: Queue
     secrets: Secrets
+    _blobs: Callable[[], Blobs] | None = field(default=None, repr=False)
+    _opened: list[Blobs] = field(default_factory=list, repr=False)
+    _http: HttpClient | None = field(default=None, repr=False)
+
+    @property
+    def blobs(self) -> Blobs:
+        """Opened at the first use: most functions have none."""
+        if not self._opened:
+            assert self._blobs is not None
+            self._opened.append(self._blobs())
+        return self._opened[0]
 
     async def close(self) -> None:
+        for blobs in self._opened:
+            await blobs.close()
         await self.redis.close()
         await self.postgres.close()
+        if self._http is not None:
+            await self._http.aclose()
 
 
-def open_stores(settings: Settings) -> Stores:
+def open_stores(settings: Settings, *, plane: Plane = "data") -> Stores:
     """Stores of this process; connects lazily. SettingsError when one is not configured."""
     check_serving(settings)
-    postgres = DirectPostgres(
-        settings.stores.database_url,
-        timeout_s=settings.stores.rpc_timeout_ms / 1000,
-        pooled=settings.pooled,
+    stores = settings.stores
+    http: HttpClient | None = None
+    if stores.sqs_charges_url or (stores.supabase_url and plane == "data"):
+        http = HttpClient(connect_timeout_s=CONNECT_TIMEOUT_S)
+    postgres = _open_postgres(settings, plane, http)
+    return Stores(
+        postgres,
+        _open_redis(settings, plane),
+        _open_queue(settings, postgres, http),
+        open_secrets(settings),
+        lambda: open_blobs(settings),
+        _http=http,
     )
-    redis = RespRedis(settings.stores.redis_url, timeout_s=settings.stores.redis_timeout_ms / 1000)
-    return Stores(postgres, redis, PostgresQueue(postgres), Secrets())
+
+
+def describe_stores(settings: Settings) -> dict[str, str]:
+    """What each port is in these settings, in words; holds no secret."""
+    stores, blobs, aws = settings.stores, settings.blobs, settings.aws
+    return {
+        "postgres": "Supabase (PostgREST)" if stores.supabase_url
+        else "direct connection through a pooler" if settings.pooled else "direct connection",
+        "redis": "Upstash (REST)" if stores.upstash_url else "RESP",
+        "queue": "SQS" if stores.sqs_charges_url else "Postgres",
+        "blobs": f"S3 bucket {blobs.s3_bucket}" if blobs.s3_bucket
+        else f"Supabase bucket {blobs.supabase_bucket}" if blobs.supabase_bucket
+        else f"folder {_blob_folder(settings)}",
+        "secrets": " and ".join(
+            ["Secrets Manager"] * bool(aws.secret) + ["SSM"] * bool(aws.ssm_path)
+        ) or "environment",
+    }  # fmt: skip
+
+
+def _open_postgres(settings: Settings, plane: Plane, http: HttpClient | None) -> Postgres:
+    stores = settings.stores
+    timeout_s = stores.rpc_timeout_ms / 1000
+    if not stores.supabase_url:
+        from gatewayz.stores.direct_postgres import DirectPostgres
+
+        return DirectPostgres(stores.database_url, timeout_s=timeout_s, pooled=settings.pooled)
+    if plane == "control":
+        from gatewayz.stores.supabase_client import SupabaseClient, SupabasePostgres
+
+        client = SupabaseClient(stores.supabase_url, stores.supabase_key)
+        return SupabasePostgres(client, timeout_s=timeout_s)
+    from gatewayz.stores.postgrest import RestPostgres
+
+    assert http is not None
+    return RestPostgres(http, stores.supabase_url, stores.supabase_key, timeout_s=timeout_s)
+
+
+def _open_redis(settings: Settings, plane: Plane) -> RedisScripts:
+    stores = settings.stores
+    timeout_s = stores.redis_timeout_ms / 1000
+    if not stores.upstash_url:
+        from gatewayz.stores.redis import RespRedis
+
+        return RespRedis(stores.redis_url, timeout_s=timeout_s)
+    if plane == "control":
+        from gatewayz.stores.upstash_client import UpstashClientRedis
+
+        return UpstashClientRedis(stores.upstash_url, stores.upstash_token, timeout_s=timeout_s)
+    from gatewayz.stores.upstash import UpstashRedis
+
+    return UpstashRedis(stores.upstash_url, stores.upstash_token, timeout_s=timeout_s)
+
+
+def _open_queue(settings: Settings, postgres: Postgres, http: HttpClient | None) -> Queue:
+    url = settings.stores.sqs_charges_url
+    if not url:
+        return PostgresQueue(postgres)
+    from gatewayz.stores.aws import AwsClient, AwsIdentity
+    from gatewayz.stores.sqs import SqsQueue
+
+    assert http is not None
+    identity = AwsIdentity(http, Secrets().find)
+    client = AwsClient(
+        http, identity, service="sqs", region=_region_of(url, settings), version="1.0"
+    )
+    return SqsQueue(client, {"charges": url}, timeout_s=settings.stores.rpc_timeout_ms / 1000)
+
+
+def _region_of(queue_url: str, settings: Settings) -> str:
+    found = _SQS_REGION.match(urlsplit(queue_url).hostname or "")
+    region = found[1] if found else settings.aws.region
+    if not region:
+        raise SettingsError("AWS_REGION is not set: SQS_CHARGES_URL does not tell it")
+    return region
+
+
+def open_secrets(settings: Settings) -> Secrets:
+    """The secrets of this process: AWS's when the settings name them, else the environment's."""
+    aws = settings.aws
+    if not aws.secret and not aws.ssm_path:
+        return Secrets()
+    from gatewayz.stores.secrets_aws import AwsSecrets, read_parameters, read_secret
+
+    readers = []
+    if aws.ssm_path:
+        readers.append(
+            read_parameters(aws.ssm_path, region=aws.region, endpoint_url=aws.endpoint_url)
+        )
+    if aws.secret:
+        readers.append(read_secret(aws.secret, region=aws.region, endpoint_url=aws.endpoint_url))
+    return AwsSecrets(*readers)
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    blobs, stores = settings.blobs, settings.stores
+    if blobs.s3_bucket:
+        from gatewayz.stores.blobs_s3 import S3Blobs
+
+        endpoint_url = blobs.s3_endpoint_url or settings.aws.endpoint_url
+        return S3Blobs(blobs.s3_bucket, region=settings.aws.region, endpoint_url=endpoint_url)
+    if blobs.supabase_bucket:
+        from gatewayz.stores.supabase_client import SupabaseBlobs, SupabaseClient
+
+        client = SupabaseClient(stores.supabase_url, stores.supabase_key)
+        return SupabaseBlobs(client, blobs.supabase_bucket)
+    return DirectoryBlobs(_blob_folder(settings))
+
+
+def _blob_folder(settings: Settings) -> Path:
+    blobs = settings.blobs
+    return Path(blobs.directory).expanduser() if blobs.directory else settings.home_path / "blobs"

@@ -83,4 +83,3 @@ class PostgresQueue:
     async def depth(self, queue: str) -> Depth:
         row = await self._postgres.rpc("queue_depth", {"queue": queue})
         return Depth(row["waiting"], row["inflight"], row["dead"], row["oldest_ms"])
-

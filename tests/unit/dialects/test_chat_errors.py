@@ -89,6 +89,12 @@ def test_what_the_body_says_outweighs_the_status(
     assert type(decode(status, body)) is kind
 
 
+def test_F39_a_caller_cannot_make_us_distrust_our_credential_by_having_itself_quoted() -> None:
+    for quoted in ("invalid api key", "API_KEY_INVALID", "insufficient balance", "no api key"):
+        error = decode(400, {"error": {"message": f"Invalid value: '{quoted}' for service_tier"}})
+        assert type(error) is UpstreamRejected
+
+
 def test_a_providers_row_names_codes_of_its_own() -> None:
     body = {"error": {"code": "retired", "type": "odd", "message": "x"}}
     assert type(decode(400, body, {"retired": "ModelNotFound"})) is UpstreamModelMissing

@@ -14,7 +14,7 @@ from gatewayz.core.errors import (
     UpstreamUnavailable,
 )
 from gatewayz.dialects.form import UsageReport
-from gatewayz.dialects.openai_chat.stream import ChatStream
+from gatewayz.dialects.openai_chat.stream import MAX_HELD_BYTES, ChatStream
 from gatewayz.dialects.sse import MAX_EVENT_BYTES
 from tests.unit.dialects.recorded import CHAT_ID, MODEL, REPORT, events, run, stream
 
@@ -100,9 +100,17 @@ def test_frames_without_content_are_no_first_token(delta: dict[str, Any]) -> Non
 
 def test_endless_lifecycle_frames_are_not_hoarded() -> None:
     reader = stream()
+    for turn in range(10_000):
+        reader.feed(ROLE + event({"choices": [], f"field{turn}": "x" * 100}))
+    assert len(reader.feed(HELLO)) < 2 * MAX_HELD_BYTES
+
+
+def test_an_upstream_that_never_stops_after_its_finish_is_broken() -> None:
+    reader = stream()
+    reader.feed(HELLO + STOP)
     for _ in range(10_000):
-        reader.feed(ROLE)
-    assert len(reader.feed(HELLO)) < 100 * len(ROLE)
+        reader.feed(HELLO)
+    assert isinstance(reader.error, UpstreamBroken)
 
 
 def test_everything_from_the_last_finish_on_waits_for_close() -> None:

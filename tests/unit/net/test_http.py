@@ -598,3 +598,46 @@ async def test_tls_is_verified_and_a_named_authority_is_trusted(certificate: Pat
     await trusting.aclose()
     await server.stop()
     listening.close()
+
+
+# ---------------------------------------------------------------- connections
+
+
+async def test_a_connection_its_server_closed_meanwhile_is_not_used_again(
+    server: Server, client: HttpClient
+) -> None:
+    closed = asyncio.Queue[bool]()
+
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + b"content-length: 2\r\n\r\nok")
+        peer.writer.close()
+        closed.put_nowait(True)
+
+    server.handler = handler
+    for _ in range(20):
+        assert (await ask(client, server.url())).body == b"ok"
+        await closed.get()
+        await asyncio.sleep(0.02)
+    assert server.connections == 20
+
+
+async def test_many_calls_at_once_each_get_their_own_answer(
+    server: Server, client: HttpClient
+) -> None:
+    async def handler(peer: Peer) -> None:
+        while True:
+            body = await peer.request()
+            await peer.send(OK + b"content-length: %d\r\n\r\n" % len(body) + body)
+
+    async def one(number: int) -> None:
+        body = b"%d" % number
+        answer = await client.request(
+            "POST", server.url(), headers={}, body=body, timeout_s=10, max_bytes=100
+        )
+        assert answer.body == body
+
+    server.handler = handler
+    await asyncio.gather(*[one(number) for number in range(200)])
+    await asyncio.gather(*[one(number) for number in range(200)])
+    assert server.connections <= 400

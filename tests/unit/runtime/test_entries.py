@@ -101,6 +101,14 @@ def test_every_invocation_runs_on_one_loop(opened: Shelf) -> None:
     assert loops[0] is loops[1]
 
 
+def test_what_a_job_tells_reaches_the_platform_as_plain_json(opened: Shelf) -> None:
+    async def job(stores: Stores) -> object:
+        return Received("m1", {"n": 1}, 2)
+
+    answer = Schedule(job, every_s=60).lambda_handler({})
+    assert answer == {"id": "m1", "body": {"n": 1}, "receives": 2}
+
+
 def test_a_failed_job_is_a_failed_invocation() -> None:
     async def job(stores: Stores) -> None:
         raise StoreUnavailable("away")

@@ -32,9 +32,16 @@ class Answer:
     usage: JsonObject | None
     stated_cost: float | None
     finish: str | None
-    output_tokens_estimate: int
-    output_bytes: int
+    meter: OutputMeter
     empty: bool
+
+    @property
+    def output_tokens_estimate(self) -> int:
+        return self.meter.tokens
+
+    @property
+    def output_bytes(self) -> int:
+        return self.meter.bytes
 
     @property
     def native_id(self) -> str | None:
@@ -81,8 +88,7 @@ def decode_answer(
         usage=usage,
         stated_cost=find_cost(body, usage_paths),
         finish=finish,
-        output_tokens_estimate=meter.tokens,
-        output_bytes=meter.bytes,
+        meter=meter,
         empty=not content and finish is None and not counted,
     )
 

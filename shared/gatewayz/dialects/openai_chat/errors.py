@@ -64,8 +64,11 @@ _CONTENT_POLICY = re.compile(
     r"|safety system",
     re.IGNORECASE,
 )
+# Only at the beginning: further on, a provider may be quoting what a caller wrote, and nobody
+# shall make us distrust our own credential.
 _NO_CREDENTIAL = re.compile(
-    r"API_KEY_INVALID|(?:invalid|incorrect|no) api[ _-]?key|insufficient (?:balance|credits)",
+    r"(?:API_KEY_INVALID|(?:invalid|incorrect|no) api[ _-]?key|api key not valid"
+    r"|insufficient (?:balance|credits))",
     re.IGNORECASE,
 )
 _LOOKS_SECRET = re.compile(r"(?=[A-Za-z_\-.+/=]*[0-9])[A-Za-z0-9_\-.+/=]{20,}")
@@ -174,7 +177,7 @@ def _classify(
         mapped = ERROR_CLASSES.get(error_map.get(code, ""))
         chosen = mapped or chosen or _KNOWN_CODES.get(code)
     if chosen is None:
-        chosen = _by_status(status, evidence)
+        chosen = _by_status(status, names, evidence)
     if chosen is UpstreamRejected:
         return _rejected(provider, status, names, evidence)
     if chosen is UpstreamTimeout:
@@ -187,8 +190,8 @@ def _classify(
     )
 
 
-def _by_status(status: int, evidence: str) -> type[UpstreamError]:
-    if status in (401, 402) or (status < 500 and _NO_CREDENTIAL.search(evidence)):
+def _by_status(status: int, names: _Names, evidence: str) -> type[UpstreamError]:
+    if status in (401, 402) or (status < 500 and _NO_CREDENTIAL.match(names.text)):
         return UpstreamAuth
     if status == 403:
         return UpstreamRejected if _CONTENT_POLICY.search(evidence) else UpstreamAuth

@@ -30,6 +30,7 @@ MAX_TOKENS_LIMIT = 2**31 - 1
 MAX_CHOICES = 128
 MAX_STOPS = 16
 MAX_USER_CHARS = 512
+TIERS = ("auto", "default")
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
@@ -198,6 +199,11 @@ def _tool_choice(value: Any) -> str | None:
     return None if type(value) in (str, dict) else "must be a string or an object"
 
 
+def _tier(value: Any) -> str | None:
+    # Other tiers have other prices, which no offer states yet: served, they would be billed wrong.
+    return None if value in TIERS else f"must be one of {', '.join(TIERS)}"
+
+
 _BOOLEAN = _kind(bool, "a boolean")
 _OBJECT = _kind(dict, "an object")
 _ARRAY = _kind(list, "an array")
@@ -236,7 +242,7 @@ _CHECKS: Mapping[str, Check] = {
     "user": _text(MAX_USER_CHARS),
     "safety_identifier": _text(MAX_USER_CHARS),
     "session_id": _text(256),
-    "service_tier": _text(64),
+    "service_tier": _tier,
     "reasoning_effort": _text(64),
     "verbosity": _text(64),
 }

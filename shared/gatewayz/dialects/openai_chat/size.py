@@ -24,6 +24,8 @@ def prompt_tokens(body: JsonObject) -> int:
     for message in body["messages"]:
         total += MESSAGE_TOKENS
         for name, value in message.items():
+            if name == "role":
+                continue  # counted with the message
             if name == "content" and type(value) is list:
                 total += sum(map(_part_tokens, value))
             elif type(value) is str:

@@ -27,8 +27,9 @@ from gatewayz.dialects.sse import EventTooLarge, SseParser
 
 __all__ = ["DONE", "KEEPALIVE", "ChatStream"]
 
-# Lifecycle frames say nothing new after the first few; an upstream may send them for ever.
-MAX_HELD_FRAMES = 64
+# What may be held back in all. Lifecycle frames say nothing new after the first few, and an
+# upstream may send them for ever.
+MAX_HELD_BYTES = 256 * 1024
 _EMPTY: Mapping[str, str] = {}
 
 
@@ -76,6 +77,7 @@ class ChatStream:
         self._held: list[bytes] = []  # before the first content
         self._tail: list[JsonObject] = []  # from the last finish on
         self._carried: JsonObject = {}  # fields of chunks without choices, for the next chunk
+        self._spare_bytes = MAX_HELD_BYTES
         self._events = 0
         self._ended = False
         self._ours: JsonObject = {
@@ -182,7 +184,7 @@ class ChatStream:
             changed = self._read_usage(chunk)
         choices = chunk.get("choices")
         if not choices:
-            if choices == []:
+            if choices == [] and self._may_hold(data):
                 self._carry(chunk)
             return b""
         if type(choices) is not list:
@@ -209,18 +211,25 @@ class ChatStream:
         if content:
             self.started = True
         if self._unfinished <= 0:
+            if not self._may_hold(data) and was_finished:
+                self._break("The provider did not stop after the end of its answer.")
+                return b""
             self._hold_tail(chunk, was_finished=was_finished, content=content)
             return b""
         out = self._labels.rewrite(chunk, data, changed=changed)
         if not self.started:
-            if len(self._held) < MAX_HELD_FRAMES:
+            if self._may_hold(data):
                 self._held.append(out)
             return b""
         if self._held:
             self._held.append(out)
             out = b"".join(self._held)
-            self._held = []
+            self._held, self._spare_bytes = [], MAX_HELD_BYTES
         return out
+
+    def _may_hold(self, data: bytes) -> bool:
+        self._spare_bytes -= len(data)
+        return self._spare_bytes >= 0
 
     def _read_usage(self, chunk: JsonObject) -> bool:
         """Take the usage out of a chunk; whether the chunk was changed."""

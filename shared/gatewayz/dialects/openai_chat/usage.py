@@ -34,6 +34,11 @@ _DEFAULT_PATHS: Mapping[str, tuple[str, ...]] = {
     "audio_in": ("prompt_tokens_details.audio_tokens",),
     "audio_out": ("completion_tokens_details.audio_tokens",),
 }
+# The same as (key, inner key or None): this runs for every answer.
+_DEFAULT_STEPS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
+    name: tuple((path.partition(".")[0], path.partition(".")[2] or None) for path in paths)
+    for name, paths in _DEFAULT_PATHS.items()
+}
 _ABSENT: Mapping[str, str] = {}
 
 
@@ -123,8 +128,10 @@ def _count(raw: Mapping[str, Any], name: str, paths: Mapping[str, str]) -> int |
     if own is not None:
         value = _at(raw, own.removeprefix("usage."))
         return None if value is None else _checked(value, name)
-    for path in _DEFAULT_PATHS[name]:
-        value = _at(raw, path)
+    for outer, inner in _DEFAULT_STEPS[name]:
+        value = raw.get(outer)
+        if inner is not None:
+            value = value.get(inner) if type(value) is dict else None
         if value is not None:
             return _checked(value, name)
     return None

@@ -4,7 +4,6 @@ Pass-through: client and offer speak the same dialect, so unknown fields travel 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from gatewayz.catalog.model import Offer
 from gatewayz.core.errors import GatewayError
@@ -58,14 +57,18 @@ class Chat:
         )
 
     def open_stream(self, request_id: str, provider: Provider) -> ChatStream:
-        return self._stream(request_id, provider.name, provider.usage)
+        return self._stream(request_id, provider.name, provider.usage, provider.errors)
 
     def error_frame(self, error: GatewayError, request_id: str) -> bytes:
         """The last bytes of a stream that fails before any provider answered."""
-        return self._stream(request_id, "", {}).fail(error)
+        return self._stream(request_id, "", {}, {}).fail(error)
 
     def _stream(
-        self, request_id: str, provider_name: str, usage_paths: Mapping[str, Any]
+        self,
+        request_id: str,
+        provider_name: str,
+        usage_paths: Mapping[str, str],
+        error_map: Mapping[str, str],
     ) -> ChatStream:
         return ChatStream(
             chat_id=public_id(request_id, ID_PREFIX[self._style]),
@@ -75,6 +78,7 @@ class Chat:
             include_usage=self._request.include_usage,
             n=self._request.n,
             usage_paths=usage_paths,
+            error_map=error_map,
         )
 
     def render_error(
