@@ -4,21 +4,27 @@ AWS by moto. A test module imports the fixtures that it uses; what needs npm ski
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from gatewayz.local import process
 from gatewayz.local.postgres import PostgresProcess
 from tests.conftest import _run
 from tests.fakes.supabase import ROLES, SECRET_KEY, Postgrest, SupabaseGateway
+from tests.fakes.tools import pgbouncer
 from tests.fakes.upstash import TOKEN, UpstashShim
 from tests.world import Server
 
@@ -71,16 +77,25 @@ class Supabase:
         return {"SUPABASE_URL": self.url, "SUPABASE_SECRET_KEY": SECRET_KEY}
 
 
-@pytest.fixture
-def supabase(authenticator: None, database_url: str, tmp_path: Path) -> Iterator[Supabase]:
-    """The real PostgREST on the test's own database, behind the project's gateway."""
+@contextmanager
+def running_supabase(database_url: str, folder: Path) -> Iterator[Supabase]:
+    """The real PostgREST on a database, behind the project's gateway."""
     first, second = free_ports(2)
-    rest = Postgrest(database_url, tmp_path, (first, second))
+    rest = Postgrest(database_url, folder, (first, second))
     gateway = SupabaseGateway(rest.url)
     server = Server(gateway)
-    yield Supabase(server.url, rest.url, gateway)
-    server.stop()
-    rest.stop()
+    try:
+        yield Supabase(server.url, rest.url, gateway)
+    finally:
+        server.stop()
+        rest.stop()
+
+
+@pytest.fixture
+def supabase(authenticator: None, database_url: str, tmp_path: Path) -> Iterator[Supabase]:
+    """A project on the test's own database."""
+    with running_supabase(database_url, tmp_path) as project:
+        yield project
 
 
 @pytest.fixture
@@ -164,3 +179,46 @@ def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     urllib.request.urlopen(moto_server + "/moto-api/reset", data=b"").close()
     return Aws(moto_server)
+
+
+# ---------------------------------------------------------------- a pooler
+
+
+@contextmanager
+def running_pooler(database_url: str, folder: Path) -> Iterator[str]:
+    """A database behind PgBouncer in transaction mode, with two servers for everybody."""
+    program, libraries = pgbouncer()
+    parts = urlsplit(database_url)
+    (port,) = free_ports(1)
+    config = folder / "pgbouncer.ini"
+    config.write_text(
+        f"[databases]\n* = host=127.0.0.1 port={parts.port} user={parts.username}"
+        f" password={parts.password}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n"
+        "default_pool_size = 2\nmax_client_conn = 100\n"
+    )
+    log = folder / "pgbouncer.log"
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    with config.open("rb") as settings, log.open("wb") as out:
+        # It refuses to run as root, and nobody may not walk to the test's folder.
+        running = subprocess.Popen(
+            [program, "/dev/stdin"],
+            env={"LD_LIBRARY_PATH": str(libraries)},
+            stdin=settings,
+            stdout=out,
+            stderr=out,
+            cwd="/",
+            preexec_fn=process.die_with_parent(signal.SIGTERM),
+            **nobody,
+        )
+    ready = process.wait_until(lambda: _listens(port) or running.poll() is not None, timeout_s=10)
+    try:
+        assert ready and running.poll() is None, log.read_text()
+        yield f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
+    finally:
+        process.stop(running, signal.SIGTERM)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,9 +1,11 @@
-"""Is it up: /health. Public, always 200, tells each store's state. Control plane."""
+"""Is it up: /health. What is there: /openapi.json and /docs. Public. Control plane."""
 
 import asyncio
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
+
+from fastapi import Response
 
 from gatewayz import VERSION
 from gatewayz.api.app import CurrentPlane, create_app
@@ -15,6 +17,8 @@ app = create_app("status")
 lambda_handler = entries.http(app)
 
 CHECK_TIMEOUT_S = 1.0
+# It changes with a release only.
+KEEP_DOCUMENT = {"Cache-Control": "public, max-age=300"}
 
 
 async def _state(check: Awaitable[Any]) -> str:
@@ -44,3 +48,21 @@ async def get_health(plane: CurrentPlane) -> dict[str, Any]:
         "timestamp": now.isoformat(timespec="milliseconds"),
         "stores": stores,
     }
+
+
+@app.get("/openapi.json")
+async def get_document() -> Response:
+    """Every function's routes in one OpenAPI 3.1 document."""
+    from gatewayz.api.openapi import render_document
+
+    return Response(render_document(), media_type="application/json", headers=KEEP_DOCUMENT)
+
+
+@app.get("/docs")
+async def get_docs() -> Response:
+    """The document as a page."""
+    from gatewayz.api.docs import PAGE_HEADERS, render_page
+
+    return Response(
+        render_page(), media_type="text/html", headers={**PAGE_HEADERS, **KEEP_DOCUMENT}
+    )

@@ -241,6 +241,7 @@ class RawCall:
                 self.text += block
         except ConnectionError:
             pass
+        self.leave()
         return self.text
 
     def leave(self) -> None:

@@ -3,6 +3,7 @@
 import gzip
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -71,8 +72,6 @@ async def test_F46_fifty_megabytes_are_refused_without_a_hold(world: Scene) -> N
         for start in range(0, len(prompt), 1 << 20):
             yield prompt[start : start + (1 << 20)]
 
-    import httpx
-
     try:
         answer = await world.client.post(
             "/v1/chat/completions", content=parts(), headers=account.headers
@@ -106,9 +105,10 @@ async def test_F46_lengths_that_lie(world: Scene) -> None:
     assert len(bomb) < 4096
     answer = await send(world, account, bomb, **{"content-encoding": "gzip"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
-    for body in (bomb[:-9], bomb + b"x", small):
+    zipped = gzip.compress(small)
+    for body in (zipped[:-9], zipped + b"x", small):
         answer = await send(world, account, body, **{"content-encoding": "gzip"})
-        assert answer.status_code == 400 or len(body) > SMALL or answer.status_code == 413
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
 
     # Shorter than it says: the rest never comes.
     call = await RawCall(world).open(
@@ -226,14 +226,12 @@ async def test_F56_names_that_are_no_model(world: Scene) -> None:
         "ｓandbox/echo", "sandbox/ech\u200bo", "s\u0430ndbox/echo", "sandbox/echo ", " sandbox/echo",
         "sandbox/../sandbox/echo", "../echo", "sandbox/echo\u0000", "sandbox/" + "e" * 10_240,
         'sandbox/"echo"', "sandbox/echo'--", "sandbox/echo\r\nx-evil: 1", "SANDBOX/ECHO\u0130",
-        "sandbox/mock\u0000-n2", "sandbox/mock-n2/../../admin", "оpenai/gpt-4o", "%73andbox/echo",
+        "sandbox/mock\u0000-n2", "оpenai/gpt-4o", "%73andbox/echo",
         "sandbox/echo?x=1", "sandbox//echo", "\u202eohce/xobdnas",
     ]  # fmt: skip
     for name in names:
         for path in ("/v1/chat/completions", "/api/v1/chat/completions"):
             answer = await world.post(account, name, path=path)
-            if name == "sandbox/mock-n2/../../admin" and answer.status_code == 503:
-                continue
             assert answer.status_code == 404, name
             error = answer.json()["error"]
             assert (error["metadata"] if path.startswith("/api") else error)["code"] == (
@@ -244,10 +242,10 @@ async def test_F56_names_that_are_no_model(world: Scene) -> None:
             assert len(shown) <= 64 and shown.isascii()
             assert "x-evil" not in answer.headers
     for value in (None, 7, ["sandbox/echo"], {"id": "sandbox/echo"}, "", True):
-        answer = await world.post(account, "x", **{"model": value})
+        answer = await send(world, account, orjson.dumps({"model": value, "messages": MESSAGES}))
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
     assert await world.depth() == 0 and not world.holds(account)
-    assert set(world.sandbox.models) <= {"mock-n2/../../admin"}
+    assert world.sandbox.requests == 0
 
 
 # ------------------------------------------------------------------ F57, F58
@@ -273,12 +271,10 @@ async def test_F57_framing_that_contradicts_itself_is_refused(world: Scene) -> N
         assert said.count(b"HTTP/1.1 200") == 0, (headers, said)
         assert said == b"" or said.startswith(b"HTTP/1.1 4"), (headers, said)
     for header in (
-        "x-request-id: a\r\n b", "x-bad header: 1", "x-request-id: a\0b", "bad\x01name: 1"
+        "x-bad header: 1", "x-request-id: a\0b", "bad\x01name: 1", "x-request-id: a\nb: c\x01"
     ):
         call = await RawCall(world).open(http_request(account, body, header))
-        said = await call.rest() if b"HTTP/1.1 2" not in call.text else call.text
-        assert said.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200")) or said == b"", (header, said)
-        call.leave()
+        assert (await call.rest()).startswith(b"HTTP/1.1 400"), header
     await world.quiet()
 
 
@@ -329,7 +325,7 @@ async def test_F58_fields_that_would_steer_the_connection_are_dropped(world: Sce
         "usage": {"include": True}, "transforms": [], "plugins": [], "debug": True,
         "account": "acct_2", "user_id": "x", "cost": 0, "price": 0,
     }  # fmt: skip
-    answer = await world.post(account, MODEL, **fields)
+    answer = await send(world, account, chat_body(MODEL, **fields))
     assert answer.status_code == 200
     sent: dict[str, Any] = world.sandbox.last_body["mock-n2"]
     # Unknown fields travel; those that a gateway or client library obeys do not.

@@ -97,7 +97,8 @@ async def test_F22_a_record_of_a_newer_version_waits_for_a_newer_sweeper(
             client.hset(f"holds:{tag}", request, HOLD_SEPARATOR.join((lease, "1000", "", older)))
         elif place == "outbox":
             assert list(world.outbox(account)) == [request]
-            client.hset(f"outbox:{tag}", request, orjson.dumps(body).decode())
+            readable = seal(newer | {"v": MESSAGE_VERSION})
+            client.hset(f"outbox:{tag}", request, orjson.dumps(readable).decode())
         else:
             (row,) = await world.sql("select id from ledger.leases where state = 'open' and private")
             await world.stores.postgres.rpc("close_lease", {"lease": str(row["id"])})

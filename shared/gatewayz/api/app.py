@@ -14,16 +14,25 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gatewayz.accounts.principals import Principal, Principals
-from gatewayz.core.errors import GatewayError, InternalError, InvalidRequest, NotFound
+from gatewayz.core.errors import (
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+)
 from gatewayz.core.ids import new_request_id
-from gatewayz.core.log import configure_logging, get_log
-from gatewayz.core.settings import Settings, load_settings
+from gatewayz.core.log import bind, configure_logging, get_log
+from gatewayz.core.settings import Settings, SettingsError, load_settings
 from gatewayz.dialects.form import Style
 from gatewayz.dialects.openai_chat.errors import encode_error
+from gatewayz.net.asgi import Call, Receive, Scope, Send
+from gatewayz.net.cors import Cors, is_preflight
 from gatewayz.stores.open import Stores, open_stores
 
 log = get_log(__name__)
 OPENROUTER_MOUNT = "/api/v1/"
+METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class Plane:
     settings: Settings
     stores: Stores
     principals: Principals
+    cors: Cors
 
 
 class _Planes:
@@ -50,7 +60,9 @@ class _Planes:
             configure_logging(settings.log_level)
             stores = open_stores(settings)
             principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
-            self._plane, self._loop = Plane(settings, stores, principals), loop
+            http = settings.http
+            cors = Cors.of(http.cors_origins, credentials=http.cors_credentials)
+            self._plane, self._loop = Plane(settings, stores, principals, cors), loop
         return self._plane
 
     async def close(self) -> None:
@@ -59,9 +71,37 @@ class _Planes:
             await plane.stores.close()
 
 
+class _App(FastAPI):
+    """Gives every answer, errors and crashes included, its X-Request-ID and its CORS headers."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await super().__call__(scope, receive, send)
+        planes: _Planes = self.state.planes
+        try:
+            cors = planes.get().cors
+        except SettingsError:  # the handler meets it again, and answers 500
+            cors = Cors(frozenset())
+        call = Call(scope, receive, send)
+        request_id = new_request_id()
+        bind(request_id=request_id)
+        scope.setdefault("state", {})["request_id"] = request_id
+        label = call.client_request_id or request_id
+        own = [*cors.answer_headers(call.headers), (b"x-request-id", label.encode())]
+        if is_preflight(call.method, call.headers):
+            return await call.answer(204, b"", cors.preflight(call.headers, METHODS))
+
+        async def send_with_headers(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        await super().__call__(scope, receive, send_with_headers)
+
+
 def create_app(title: str, settings: Settings | None = None) -> FastAPI:
     """A FastAPI application with our errors; no docs pages, which would name versions (F95)."""
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
+    app = _App(title=title, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.planes = _Planes(settings)
     app.add_exception_handler(GatewayError, _render_known)
     app.add_exception_handler(RequestValidationError, _render_invalid)
@@ -94,9 +134,8 @@ Caller = Annotated[Principal, Depends(caller_of)]
 
 def _render(request: Request, error: GatewayError) -> Response:
     style: Style = "openrouter" if request.url.path.startswith(OPENROUTER_MOUNT) else "openai"
-    request_id = new_request_id()
-    status, body, headers = encode_error(error, style=style, request_id=request_id)
-    return Response(body, status, {**headers, "X-Request-ID": request_id})
+    status, body, headers = encode_error(error, style=style, request_id=request.state.request_id)
+    return Response(body, status, headers)
 
 
 async def _render_known(request: Request, error: Any) -> Response:
@@ -110,11 +149,11 @@ async def _render_invalid(request: Request, error: Any) -> Response:
 
 
 async def _render_http(request: Request, error: Any) -> Response:
-    if error.status_code in (404, 405):
-        return _render(
-            request,
-            NotFound(f"There is no {request.method} route here.", code="route_not_found"),
-        )
+    if error.status_code == 404:
+        return _render(request, NotFound("There is no such route.", code="route_not_found"))
+    if error.status_code == 405:
+        allowed = error.headers["Allow"]
+        return _render(request, MethodNotAllowed(f"Use {allowed}.", headers={"Allow": allowed}))
     return _render(request, InvalidRequest("The request cannot be read."))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gatewayz.billing.settlement import CHARGES
 from gatewayz.core.log import get_log
+from gatewayz.core.metrics import metric
 from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.queue import WORKER_TIMEOUT_S, Queue
 
@@ -39,6 +40,10 @@ async def reconcile(postgres: Postgres, queue: Queue) -> Findings:
     depth = await queue.depth(CHARGES)
     findings.stale_queue = depth.oldest_ms > MAX_QUEUE_AGE_MS
     findings.dead_letters = depth.dead
+    metric("ledger_violations", len(findings.violations))
+    metric("queue_waiting", depth.waiting + depth.inflight, queue=CHARGES)
+    metric("queue_dead", depth.dead, queue=CHARGES)
+    metric("queue_oldest", depth.oldest_ms, queue=CHARGES)
     if findings.stale_queue or findings.dead_letters:
         log.error("charges_stuck", oldest_ms=depth.oldest_ms, dead=depth.dead)
     return findings

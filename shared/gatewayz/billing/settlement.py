@@ -12,8 +12,10 @@ from typing import Any, Literal
 import orjson
 
 from gatewayz.billing.credits import Credits, Hold
+from gatewayz.core import clock
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import get_log
+from gatewayz.core.metrics import metric
 from gatewayz.pricing.charge import Line, amount_nanos
 from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.queue import WORKER_TIMEOUT_S, Queue
@@ -107,6 +109,10 @@ class Settlement:
         except GatewayError as error:
             log.warning("queue_failed", request_id=charge.request_id, error=error.metric)
             await self._keep(hold, charge, message)
+        metric("requests", outcome=charge.outcome)
+        if charge.first_token_ms is not None and charge.provider is not None:
+            metric("first_token", charge.first_token_ms, provider=charge.provider)
+        log.debug("charge_sent", request_id=charge.request_id, charge_nanos=charge.charge_nanos)
         return asyncio.create_task(self._free(hold, charge.charge_nanos))
 
     async def _free(self, hold: Hold, charge_nanos: int) -> None:
@@ -132,10 +138,22 @@ async def settle(postgres: Postgres, messages: list[dict[str, Any]]) -> list[dic
     results: list[dict[str, Any]] = await postgres.rpc(
         "settle_charges", {"messages": messages}, timeout_s=WORKER_TIMEOUT_S
     )
+    metric("settlement_lag", max(map(_lag_ms, messages), default=0))
     for result in results:
+        metric("charges", status=result["status"])
         if result["status"] in ("conflict", "invalid"):
             log.error("charge_refused", **result)
+        else:
+            log.debug("charge_settled", **result)
     return results
+
+
+def _lag_ms(message: dict[str, Any]) -> int:
+    """How long a message was under way, by two machines' clocks; 0 when it does not tell."""
+    admitted_ms, total_ms = message.get("admitted_at_ms"), message.get("total_ms") or 0
+    if type(admitted_ms) is not int or type(total_ms) is not int:
+        return 0
+    return max(0, clock.now_ms() - admitted_ms - total_ms)
 
 
 def readable(message: dict[str, Any]) -> bool:

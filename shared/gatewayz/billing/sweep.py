@@ -13,6 +13,7 @@ import orjson
 from gatewayz.billing.credits import RedisAway, call_admit
 from gatewayz.billing.settlement import readable, seal, settle
 from gatewayz.core.log import get_log
+from gatewayz.core.metrics import metric
 from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.redis import RedisScripts
 
@@ -52,6 +53,8 @@ class Sweeper:
                 await self._sweep_account(row["account"], row["leases"], swept, idle_ms)
                 last = row["account"]
             if len(accounts) < MAX_ACCOUNTS:
+                for kind in ("holds", "messages", "leases"):
+                    metric("swept", getattr(swept, kind), kind=kind)
                 return swept
 
     async def _sweep_account(
@@ -84,6 +87,7 @@ class Sweeper:
             ids = [result["request_id"] for result in results]
             await call_admit(self._redis, account, "drained", *ids)
             swept.messages += len(ids)
+            log.info("outbox_drained", account=account, request_ids=ids)
 
     async def _settle_due(self, account: str, swept: Swept) -> None:
         while due := await call_admit(self._redis, account, "due", BATCH):
@@ -99,6 +103,9 @@ class Sweeper:
                 charges[result["request_id"]] = result["charge_nanos"]
             for request, charge_nanos in charges.items():
                 await call_admit(self._redis, account, "finish", request, charge_nanos, "")
+                log.info(
+                    "hold_swept", request_id=request, account=account, charge_nanos=charge_nanos
+                )
             swept.holds += len(charges)
             if not charges:
                 return
@@ -129,6 +136,12 @@ class Sweeper:
             if known is None:
                 message = expired(record, lease["lease"]) | {"close": True}
                 await settle(self._postgres, [seal(message)])
+                log.info(
+                    "hold_swept",
+                    request_id=message["request_id"],
+                    account=account,
+                    charge_nanos=message["charge_nanos"],
+                )
         await self._postgres.rpc("close_lease", {"lease": lease["lease"]})
         swept.leases += 1
 

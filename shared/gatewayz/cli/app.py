@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from gatewayz.cli.document import openapi
+from gatewayz.cli.queue import queue
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.settings import Settings, SettingsError, load_settings
 from gatewayz.local.environment import load_env_file
@@ -25,6 +27,8 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 credits = typer.Typer(help="Credit of an account.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(credits, name="credits")
+app.add_typer(queue, name="queue")
+app.command()(openapi)
 
 Account = Annotated[str, typer.Option(help="The account; on a local stack its own when not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,11 +1,15 @@
-"""One JSON line per event on stderr. Guarantees that no secret and no prompt is written:
-only named, short fields are logged, and what looks like a credential is masked (F88, F89).
+"""One JSON line per event on stderr: at (UTC), level, event, and named fields; `request_id` is
+the thread from admission through the queue to the ledger. Guarantees that no secret and no prompt
+is written: fields are short, and what looks like a credential is masked (F88, F89).
 """
 
 import logging
 import re
 import sys
 import traceback
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -18,6 +22,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 MAX_FIELD_CHARS = 500
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default={})  # noqa: B039
 
 
 def redact(text: str) -> str:
@@ -38,7 +43,7 @@ def _shown(value: Any) -> Any:
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "event": redact(record.getMessage()),
         }
@@ -58,7 +63,8 @@ class Log:
 
     def _write(self, level: int, event: str, fields: dict[str, Any], error: bool = False) -> None:
         if self._logger.isEnabledFor(level):
-            shown = {key: _shown(value) for key, value in fields.items()}
+            named = {**_bound.get(), **fields}
+            shown = {key: _shown(value) for key, value in named.items()}
             self._logger.log(level, event, exc_info=error, extra={"fields": shown})
 
     def debug(self, event: str, **fields: Any) -> None:
@@ -76,11 +82,17 @@ class Log:
     def evidence(self, event: str, text: str) -> None:
         """An ERROR line with `text` whole: money that only this line can prove (D7)."""
         if self._logger.isEnabledFor(logging.ERROR):
-            self._logger.error(event, extra={"fields": {"evidence": redact(text)}})
+            shown = {**_bound.get(), "evidence": redact(text)}
+            self._logger.error(event, extra={"fields": shown})
 
     def exception(self, event: str, **fields: Any) -> None:
         """An ERROR line with the current exception; its text is redacted."""
         self._write(logging.ERROR, event, fields, error=True)
+
+
+def bind(**fields: Any) -> None:
+    """Put these fields on every line that this task, and those it starts, will write."""
+    _bound.set({**_bound.get(), **fields})
 
 
 def get_log(name: str) -> Log:

@@ -133,6 +133,14 @@ class HttpSettings:
         1.0,
         "how long an answer nearly done is read on after its caller left",
     )
+    cors_origins: str = _set(
+        "GATEWAYZ_CORS_ORIGINS",
+        "*",
+        "origins whose pages may call, separated by spaces; `*` for every page, `none` for none",
+    )
+    cors_credentials: bool = _set(
+        "GATEWAYZ_CORS_CREDENTIALS", False, "pages may send cookies; only origins that are named"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +182,9 @@ class Settings:
     catalog: CatalogSettings
     stage: str = _set("GATEWAYZ_STAGE", "production", "production, staging, test or local")
     log_level: str = _set("GATEWAYZ_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
+    metrics: str = _set(
+        "GATEWAYZ_METRICS", "", "CloudWatch namespace of the metrics; without it none are written"
+    )
     cron_secret: str = _set(
         "CRON_SECRET", "", "bearer secret with which the platform calls schedules", secret=True
     )
@@ -250,6 +261,7 @@ def check_serving(settings: Settings) -> None:
     if blobs.supabase_bucket and not stores.supabase_url:
         raise SettingsError("GATEWAYZ_SUPABASE_BUCKET needs SUPABASE_URL, which is not set")
     _check_https("SQS_CHARGES_URL", stores.sqs_charges_url)
+    _check_cors(settings.http)
     if (settings.aws.secret or settings.aws.ssm_path) and not settings.aws.region:
         raise SettingsError("AWS_REGION is not set: the secrets kept by AWS need it")
     if len(settings.keys.pepper) < MIN_PEPPER_CHARS:
@@ -268,6 +280,22 @@ def _check_rest(url_name: str, url: str, secret_name: str, secret: str) -> None:
         missing, other = (secret_name, url_name) if url else (url_name, secret_name)
         raise SettingsError(f"{missing} is not set: {other} needs it")
     _check_https(url_name, url)
+
+
+def _check_cors(http: HttpSettings) -> None:
+    """An origin is written as a browser sends it: a scheme and a host, nothing after it."""
+    names = http.cors_origins.replace(",", " ").split()
+    for name in names:
+        parts = urlsplit(name)
+        origin = f"{parts.scheme}://{parts.netloc}".lower()
+        if name not in ("*", "none") and (name != origin or not parts.netloc):
+            raise SettingsError(f"GATEWAYZ_CORS_ORIGINS: {name[:80]!r} is no origin")
+    if len(names) > 1 and {"*", "none"} & set(names):
+        raise SettingsError("GATEWAYZ_CORS_ORIGINS: `*` and `none` stand alone")
+    if http.cors_credentials and "*" in names:
+        raise SettingsError(
+            "GATEWAYZ_CORS_CREDENTIALS needs GATEWAYZ_CORS_ORIGINS to name the origins"
+        )
 
 
 def _check_https(name: str, url: str) -> None:

@@ -47,6 +47,7 @@ class Target:
     family: str = ""  # whose thoughts its models take back; "" is the dialect's own
     quirks: frozenset[str] = frozenset()  # flags that a dialect's writer or reader implements
     max_output_tokens: int | None = None  # what the model can write at most, if known
+    reasons: bool | None = None  # False: asking it to reason would be refused
 
 
 @dataclass(frozen=True, slots=True)

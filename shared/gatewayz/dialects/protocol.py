@@ -12,6 +12,7 @@ from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.events import Event
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import Generation, GenerationRequest
+from gatewayz.dialects.parts import Part
 from gatewayz.pricing.usage import Usage
 
 Headers = Mapping[str, str]
@@ -92,15 +93,12 @@ class StreamEncoder(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """See the module. Names of the methods say the direction: decode = from the wire."""
+class Upstream(Protocol):
+    """The provider's side of a dialect: we call in it. decode = from the wire."""
 
     name: str
-
-    def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
-        """A client calls us. InvalidRequest names the field that is wrong; unknown ones travel.
-        Any JSON object gives a request or InvalidRequest, nothing else."""
-        ...
+    # Kinds of parts (classes of parts.py) for which this dialect takes bytes only, no address.
+    bytes_only: tuple[type[Part], ...]
 
     def encode_request(self, request: GenerationRequest, target: Target) -> HttpRequest:
         """We call a provider. InvalidRequest names the part a target cannot take. The caller has
@@ -111,15 +109,9 @@ class Dialect(Protocol):
         """UpstreamBroken for what is no answer; an error object in a 200 raises its own class."""
         ...
 
-    def encode_answer(self, generation: Generation, reply: Reply, report: UsageReport) -> bytes:
-        """The body a client gets: our id and model, the charge in its usage."""
-        ...
-
     def stream_decoder(
         self, target: Target, notes: Notes = NO_NOTES, *, n: int = 1
     ) -> StreamDecoder: ...
-
-    def stream_encoder(self, reply: Reply) -> StreamEncoder: ...
 
     def decode_error(
         self, target: Target, status: int, headers: Headers, body: bytes
@@ -127,8 +119,30 @@ class Dialect(Protocol):
         """The failure an HTTP answer of status ≥ 300 stands for; header names are lower case."""
         ...
 
+
+class Client(Protocol):
+    """The client's side of a dialect: we are called in it. decode = from the wire."""
+
+    name: str
+
+    def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
+        """A client calls us. InvalidRequest names the field that is wrong; unknown ones travel.
+        Any JSON object gives a request or InvalidRequest, nothing else."""
+        ...
+
+    def encode_answer(self, generation: Generation, reply: Reply, report: UsageReport) -> bytes:
+        """The body a client gets: our id and model, the charge in its usage."""
+        ...
+
+    def stream_encoder(self, reply: Reply) -> StreamEncoder: ...
+
     def encode_error(
         self, error: GatewayError, *, style: Style, request_id: str | None
     ) -> tuple[int, bytes, dict[str, str]]:
         """(status, body, headers) of an answer that is an error."""
         ...
+
+
+class Dialect(Upstream, Client, Protocol):
+    """Both sides. decode_request ∘ encode_request and decode_answer ∘ encode_answer are the
+    identity on every form that this dialect can say."""

@@ -30,10 +30,10 @@ from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Part, Refusal, Text, Thinking, ToolCall
 from gatewayz.dialects.protocol import (
     NO_NOTES,
-    Dialect,
     Notes,
     StreamDecoder,
     StreamEncoder,
+    Upstream,
 )
 from gatewayz.pricing.usage import Usage
 
@@ -236,7 +236,7 @@ class TranslatedAnswer:
 
 
 def read_answer(
-    dialect: Dialect, raw: bytes, target: Target, notes: Notes = NO_NOTES
+    dialect: Upstream, raw: bytes, target: Target, notes: Notes = NO_NOTES
 ) -> TranslatedAnswer:
     """A provider's whole answer for a client of any dialect; raises as decode_answer does."""
     generation = dialect.decode_answer(raw, target, notes)

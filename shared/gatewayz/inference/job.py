@@ -40,13 +40,6 @@ class Operation(Protocol):
     def error_frame(self, error: GatewayError, request_id: str) -> bytes: ...
 
 
-# Any page may call: what protects an account is its key, which no browser sends by itself.
-CORS: RawHeaders = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"x-request-id, x-generation-id, x-provider, retry-after"),
-]
-
-
 @dataclass(slots=True)
 class Job:
     """`charge` is filled as the request proceeds; `offers` is the plan."""
@@ -78,7 +71,7 @@ class Job:
 
 def request_headers(call: Call, request_id: str | None) -> RawHeaders:
     """X-Request-ID is the caller's label, else our id; X-Generation-Id is always ours (D1)."""
-    headers = list(CORS)
+    headers = list(call.cors)
     label = call.client_request_id or request_id
     if label is not None:
         headers.append((b"x-request-id", label.encode()))

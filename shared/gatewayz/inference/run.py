@@ -21,7 +21,8 @@ from gatewayz.core.errors import (
     ProviderNotConfigured,
 )
 from gatewayz.core.ids import new_request_id
-from gatewayz.core.log import get_log
+from gatewayz.core.log import bind, get_log
+from gatewayz.core.metrics import metric
 from gatewayz.inference.admit import Worst, admit
 from gatewayz.inference.answer import answer_whole
 from gatewayz.inference.gateway import Gateway
@@ -41,6 +42,7 @@ async def run(gateway: Gateway, operation: Operation, principal: Principal, call
     The work outlives the connection: a caller who leaves is charged for what was used (D20).
     """
     request_id = new_request_id()
+    bind(request_id=request_id)
     offers = await _reject_early(gateway, operation, call, request_id)
     if not offers:
         return
@@ -51,7 +53,10 @@ async def run(gateway: Gateway, operation: Operation, principal: Principal, call
         ask = _ask(gateway, operation, principal, charge, offers)
         admitted = await admit(gateway.credits, ask, offers, operation)
     except GatewayError as error:
+        metric("admissions", outcome=error.code)
         return await send_error(call, operation, error, request_id)
+    metric("admissions", outcome="admitted")
+    log.debug("admitted", account=principal.account, model=operation.model)
     charge.lease, charge.close = admitted.hold.lease, admitted.hold.private
     job = Job(gateway, operation, call, charge, offers, admitted, deadline, started_s)
     relay = StreamRelay(job) if operation.stream else None
@@ -98,6 +103,7 @@ async def _reject_early(
                 raise
             return _plan(gateway, operation)
     except GatewayError as error:
+        metric("admissions", outcome=error.code)
         await send_error(call, operation, error, request_id)
         return ()
 

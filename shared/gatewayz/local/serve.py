@@ -13,6 +13,7 @@ import uvicorn
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import configure_logging, get_log
+from gatewayz.core.metrics import configure_metrics
 from gatewayz.core.settings import Settings, check_serving
 from gatewayz.local.account import ACCOUNT
 from gatewayz.local.address import BACKLOG, base_url, listen
@@ -103,6 +104,7 @@ def run_work(settings: Settings, work: Work) -> None:
     """Empty the queues and keep the clock until SIGTERM or SIGINT."""
     check_serving(settings)
     configure_logging(settings.log_level)
+    configure_metrics(settings.metrics)
     asyncio.run(_work(settings, *work))
 
 

@@ -17,14 +17,28 @@ _LABEL = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Call:
-    """One HTTP request and its answer. The status is sent once; `end` is idempotent."""
+    """One HTTP request and its answer. The status is sent once; `end` is idempotent.
 
-    __slots__ = ("_send", "bytes_sent", "ended", "headers", "method", "path", "receive", "started")
+    `cors`: headers that every answer to this caller carries.
+    """
+
+    __slots__ = (
+        "_send",
+        "bytes_sent",
+        "cors",
+        "ended",
+        "headers",
+        "method",
+        "path",
+        "receive",
+        "started",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: RawHeaders = scope["headers"]
+        self.cors: RawHeaders = []
         self.receive = receive
         self._send = send
         self.started = False

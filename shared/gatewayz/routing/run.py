@@ -7,6 +7,7 @@ from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
 from gatewayz.core.errors import UpstreamError, UpstreamRejected, final_failure
 from gatewayz.core.log import get_log
+from gatewayz.core.metrics import metric
 
 log = get_log(__name__)
 T = TypeVar("T")
@@ -31,12 +32,14 @@ async def run_attempts(
         except UpstreamError as error:
             entry |= {"error": error.metric, "upstream_status": error.upstream_status}
             failures.append(error)
+            metric("attempts", provider=offer.provider, result=error.metric)
             log.warning(
                 "attempt_failed", offer=offer.id, error=error.metric, status=error.upstream_status
             )
             if isinstance(error, UpstreamRejected):
                 raise
         else:
+            metric("attempts", provider=offer.provider, result="ok")
             return result
         finally:
             entry["ms"] = round((clock.monotonic_s() - started_s) * 1000)

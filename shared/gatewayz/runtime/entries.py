@@ -17,6 +17,7 @@ from gatewayz.core import clock
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import configure_logging, get_log
+from gatewayz.core.metrics import configure_metrics, flush_metrics
 from gatewayz.core.settings import Settings, load_settings
 from gatewayz.stores.open import Stores, open_stores
 from gatewayz.stores.queue import MAX_BATCH, Received
@@ -50,13 +51,17 @@ def process_stores() -> Stores:
     if loop not in _stores:
         settings = load_settings()
         configure_logging(settings.log_level)
+        configure_metrics(settings.metrics)
         _stores.clear()
         _stores[loop] = open_stores(settings)
     return _stores[loop]
 
 
 def _on_lambda(work: Coroutine[Any, Any, Any]) -> Any:
-    return _runner.run(work)
+    try:
+        return _runner.run(work)
+    finally:
+        flush_metrics(now=True)
 
 
 # ---------------------------------------------------------------- HTTP
@@ -122,10 +127,16 @@ class Worker:
         try:
             return await self._handle(stores, messages)
         except GatewayError as error:
-            log.warning("worker_failed", queue=self.queue, error=error.metric, detail=str(error))
+            log.warning(
+                "worker_failed", error=error.metric, detail=str(error), **self._named(messages)
+            )
         except Exception:
-            log.exception("worker_crashed", queue=self.queue, messages=len(messages))
+            log.exception("worker_crashed", **self._named(messages))
         return ()
+
+    def _named(self, messages: list[Received]) -> dict[str, object]:
+        requests = [message.body.get("request_id") for message in messages]
+        return {"queue": self.queue, "messages": len(messages), "request_ids": requests}
 
     async def step(self, stores: Stores) -> tuple[int, int]:
         """One batch: (received, done). GatewayError when the queue itself is away."""
@@ -158,6 +169,7 @@ class Worker:
                 log.warning("queue_away", queue=self.queue, error=error.metric)
                 await _pause(stopping, FAILED_PAUSE_S)
                 continue
+            flush_metrics()
             if received and not done:
                 await _pause(stopping, FAILED_PAUSE_S)
             elif not received:
@@ -203,6 +215,7 @@ class Schedule:
                 log.warning("job_failed", job=self.name, error=error.metric, detail=str(error))
             except Exception:
                 log.exception("job_crashed", job=self.name)
+            flush_metrics(now=True)
             took_s = clock.monotonic_s() - started_s
             await _pause(stopping, max(FAILED_PAUSE_S, self.every_s(settings) - took_s))
 
@@ -237,6 +250,7 @@ def cron(job: Job) -> Asgi:
         except Exception:
             log.exception("job_crashed", path=scope["path"])
             return await _answer(send, 500, {"error": "internal_error"})
+        flush_metrics(now=True)
         return await _answer(send, 200, {"ok": True, "result": result})
 
     return app

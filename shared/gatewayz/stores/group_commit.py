@@ -5,6 +5,7 @@ A message alone is written at once. A write that fails in part fails only its me
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from gatewayz.core.errors import GatewayError, StoreTimeout
@@ -42,7 +43,8 @@ class GroupCommit(Generic[T]):
 
     def _start(self, queue: str) -> None:
         # The task takes its batch when it runs: what is sent in this turn of the loop joins.
-        task = asyncio.create_task(self._run(queue))
+        # It writes for many requests: its log lines are not those of the one that started it.
+        task = asyncio.create_task(self._run(queue), context=Context())
         self._writes.add(task)
         task.add_done_callback(self._written)
 

@@ -32,7 +32,8 @@ class Chat:
         self.model = model_id
         self.stream = request.stream
         self.prompt_tokens = request.prompt_tokens_estimate
-        self.choices = request.n
+        # A provider that knows best_of makes, and bills, as many answers (F53).
+        self.choices = max(request.n, request.body.get("best_of") or 1)
         self.max_output_tokens = request.max_output_tokens
         self.end_user = request.user
         self.session = request.session_id

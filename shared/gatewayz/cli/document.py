@@ -1,0 +1,23 @@
+"""The API document on the command line: `gatewayz openapi`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def openapi(
+    out: Annotated[Path | None, typer.Option(help="Write to this file, not to the output.")] = None,
+) -> None:
+    """Print the OpenAPI document of every function."""
+    import orjson
+
+    from gatewayz.api.openapi import build_document
+
+    text = orjson.dumps(build_document(), option=orjson.OPT_INDENT_2).decode() + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text)
+        print(f"{out} written")

@@ -1,0 +1,1 @@
+"""The Anthropic Messages protocol, for clients that speak it and providers that serve it."""

@@ -1,0 +1,240 @@
+"""A provider's stream of messages → events of the internal form."""
+
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from gatewayz.core.errors import InvalidRequest, UpstreamBroken
+from gatewayz.dialects.anthropic.errors import decode_error_event
+from gatewayz.dialects.anthropic.read_answer import restore_finish
+from gatewayz.dialects.anthropic.read_blocks import read_block, read_citation
+from gatewayz.dialects.anthropic.usage import merge_usage, read_usage
+from gatewayz.dialects.anthropic.wire import FAMILY, NAME, read_stop
+from gatewayz.dialects.events import (
+    ArgumentsDelta,
+    Begin,
+    BlockStart,
+    BlockStop,
+    CitationDelta,
+    Done,
+    Ended,
+    Event,
+    Failed,
+    Pinged,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+    UsageSeen,
+)
+from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.openai_chat.usage import InvalidUsage
+from gatewayz.dialects.parts import Opaque, Text, Thinking, ToolCall
+from gatewayz.dialects.protocol import Notes
+from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
+
+
+class MessagesDecoder:
+    """feed() every block, end() at the end of input."""
+
+    def __init__(self, target: Target, notes: Notes) -> None:
+        self._target = target
+        self._notes = notes
+        self._family = target.family or FAMILY
+        self._parser = SseParser()
+        self._index = -1
+        self._kind = ""  # of the open block
+        self._opaque: JsonObject | None = None  # a server tool's call, until its input is whole
+        self._input: list[str] = []
+        self._usage: JsonObject = {}
+        self._begun = self._ended = self._over = False
+
+    def feed(self, block: bytes) -> list[Event]:
+        if self._over:
+            return []
+        try:
+            events = self._parser.feed(block)
+        except EventTooLarge:
+            return self._fail("The provider sent an event that is too large.")
+        out: list[Event] = []
+        for event in events:
+            self._take(event, out)
+        return out
+
+    def end(self) -> list[Event]:
+        out: list[Event] = []
+        for event in () if self._over else self._parser.close():
+            self._take(event, out, last=True)
+        if not self._over and not self._ended:
+            out += self._fail(
+                "The provider ended the stream early."
+                if self._begun
+                else "The provider's answer is no event stream."
+            )
+        self._over = True
+        return out
+
+    def _take(self, event: SseEvent, out: list[Event], *, last: bool = False) -> None:
+        if self._over:
+            return
+        try:
+            data = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            if not last:  # half an event at the end of input is a cut, not nonsense
+                out += self._fail("The provider sent an event that is not JSON.")
+            return
+        if type(data) is not dict:
+            out += self._fail("The provider sent an event of an unknown form.")
+            return
+        try:
+            self._read(data, out)
+        except (InvalidRequest, KeyError, TypeError, AttributeError):
+            out += self._fail("The provider sent an event of an unknown form.")
+
+    def _read(self, data: JsonObject, out: list[Event]) -> None:
+        match data.get("type"):
+            case "content_block_delta":
+                self._delta(data["delta"], out)
+            case "content_block_start":
+                self._start(data["content_block"], out)
+            case "content_block_stop":
+                self._stop(out)
+            case "message_start":
+                self._begin(data["message"], out)
+            case "message_delta":
+                self._message_delta(data, out)
+            case "message_stop":
+                self._over = True
+                out.append(Done())
+            case "ping":
+                out.append(Pinged())
+            case "error":
+                self._over = True
+                out.append(Failed(decode_error_event(self._target, data)))
+
+    def _begin(self, message: JsonObject, out: list[Event]) -> None:
+        self._begun = True
+        usage = message.get("usage")
+        self._usage = usage if type(usage) is dict else {}
+        begin = Begin(id=message.get("id"), model=message.get("model"))
+        out.append(begin)
+        if self._usage:
+            counted = self._count(out)
+            begin.usage = counted
+
+    def _count(self, out: list[Event]) -> Any:
+        try:
+            usage = read_usage(self._usage)
+        except InvalidUsage:
+            usage = None
+        out.append(UsageSeen(usage, self._usage))
+        return usage
+
+    def _message_delta(self, data: JsonObject, out: list[Event]) -> None:
+        usage = data.get("usage")
+        if type(usage) is dict and usage:
+            self._usage = merge_usage(self._usage, usage)
+            self._count(out)
+        delta = data["delta"]
+        finish = read_stop(
+            delta.get("stop_reason"), delta.get("stop_sequence"), delta.get("stop_details")
+        )
+        finish = restore_finish(finish, self._notes)
+        if finish is not None and not self._ended:
+            self._stop(out)
+            self._ended = True
+            out.append(Ended(finish))
+
+    # ------------------------------------------------------------------ blocks
+
+    def _start(self, block: JsonObject, out: list[Event]) -> None:
+        self._stop(out)
+        kind = self._kind = block["type"]
+        self._index += 1
+        match kind:
+            case "tool_use":
+                self._start_call(block, out)
+            case "text":
+                out.append(BlockStart(self._index, Text("")))
+                if block.get("text"):
+                    out.append(TextDelta(self._index, block["text"]))
+                for item in block.get("citations") or ():
+                    self._cite(item, out)
+            case "thinking":
+                out.append(BlockStart(self._index, Thinking("", origin=self._family)))
+                if block.get("thinking"):
+                    out.append(ThinkingDelta(self._index, block["thinking"]))
+                if block.get("signature"):
+                    signed = SignatureDelta(self._index, block["signature"], self._family)
+                    out.append(signed)
+            case _ if type(block.get("input")) is dict:
+                self._opaque, self._input = block, []
+            case _:
+                part = read_block(block, "content_block", family=self._family)
+                if part is not None:
+                    out.append(BlockStart(self._index, part))
+
+    def _start_call(self, block: JsonObject, out: list[Event]) -> None:
+        name = block["name"]
+        given = block.get("input")
+        text = orjson.dumps(given).decode() if given else ""
+        if name == self._notes.json_tool:
+            self._kind = "json"
+            out.append(BlockStart(self._index, Text("")))
+            if text:
+                out.append(TextDelta(self._index, text))
+            return
+        known = ("type", "id", "name", "input")
+        extras = {k: v for k, v in block.items() if k not in known}
+        call = ToolCall(block["id"], self._notes.names.get(name, name), "", extras=extras)
+        out.append(BlockStart(self._index, call))
+        if text:
+            out.append(ArgumentsDelta(self._index, text))
+
+    def _delta(self, delta: JsonObject, out: list[Event]) -> None:
+        match delta["type"]:
+            case "text_delta":
+                if delta["text"]:
+                    out.append(TextDelta(self._index, delta["text"]))
+            case "thinking_delta":
+                if delta["thinking"]:
+                    out.append(ThinkingDelta(self._index, delta["thinking"]))
+            case "input_json_delta":
+                self._json(delta["partial_json"], out)
+            case "signature_delta":
+                out.append(SignatureDelta(self._index, delta["signature"], self._family))
+            case "citations_delta":
+                self._cite(delta["citation"], out)
+
+    def _json(self, piece: str, out: list[Event]) -> None:
+        if not piece:
+            return
+        if self._opaque is not None:
+            self._input.append(piece)
+        elif self._kind == "json":
+            out.append(TextDelta(self._index, piece))
+        else:
+            out.append(ArgumentsDelta(self._index, piece))
+
+    def _cite(self, item: Any, out: list[Event]) -> None:
+        citation = read_citation(item)
+        if citation is not None:
+            out.append(CitationDelta(self._index, citation))
+
+    def _stop(self, out: list[Event]) -> None:
+        if not self._kind:
+            return
+        if self._opaque is not None:
+            block = self._opaque
+            if self._input:
+                # A call that was cut keeps the input it had at its start.
+                with suppress(orjson.JSONDecodeError):
+                    block = {**block, "input": orjson.loads("".join(self._input))}
+            out.append(BlockStart(self._index, Opaque(NAME, block)))
+            self._opaque = None
+        self._kind = ""
+        out.append(BlockStop(self._index))
+
+    def _fail(self, words: str) -> list[Event]:
+        self._over = True
+        return [Failed(UpstreamBroken(words, provider=self._target.provider))]

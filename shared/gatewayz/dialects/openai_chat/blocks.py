@@ -1,0 +1,188 @@
+"""The deltas of one choice → blocks one after another, as the internal form has them.
+
+Tool calls whose pieces arrive mixed are set one behind the other: a call opens when the one before
+it is complete JSON or nothing else can come. Never reorders the pieces of one call.
+"""
+
+from typing import Any
+
+import orjson
+
+from gatewayz.dialects.events import (
+    ArgumentsDelta,
+    BlockStart,
+    BlockStop,
+    CitationDelta,
+    Event,
+    SignatureDelta,
+    TextDelta,
+    ThinkingDelta,
+)
+from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.media import read_source
+from gatewayz.dialects.openai_chat.mend import ToolCalls, mend_content
+from gatewayz.dialects.openai_chat.read_message import read_citation, read_signature
+from gatewayz.dialects.openai_chat.thoughts import read_thoughts
+from gatewayz.dialects.parts import Image, RedactedThinking, Refusal, Text, Thinking, ToolCall
+
+
+class _Call:
+    __slots__ = ("id", "name", "pieces", "signature", "state")
+
+    def __init__(self, call_id: str) -> None:
+        self.id = call_id
+        self.name = ""
+        self.pieces: list[str] = []
+        self.signature: str | None = None
+        self.state = "waiting"  # then "open", then "closed"
+
+
+class Blocks:
+    """`prefix` makes the ids of calls that came without one."""
+
+    __slots__ = ("_calls", "_choice", "_family", "_index", "_open", "_out", "broken", "tools")
+
+    def __init__(self, choice: int, prefix: str, family: str) -> None:
+        self.tools = ToolCalls(prefix)
+        self.broken = False  # a call went on after something else had begun
+        self._choice = choice
+        self._family = family
+        self._index = -1
+        self._open = ""  # the kind of the open block
+        self._calls: dict[int, _Call] = {}
+        self._out: list[Event] = []
+
+    def add(self, delta: JsonObject, logprobs: Any = None) -> list[Event]:
+        """The events of a delta."""
+        out = self._out = []
+        content = delta.get("content")
+        if type(content) in (list, dict):
+            mend_content(delta)
+            content = delta.get("content")
+        if "reasoning_content" in delta or "reasoning" in delta or "reasoning_details" in delta:
+            self._think(delta)
+        if content and type(content) is str:
+            if self._open != "text":
+                self._start("text", Text(""))
+            out.append(TextDelta(self._index, content, self._choice, logprobs))
+        if len(delta) > 1 or "content" not in delta:
+            self._rest(delta)
+        return out
+
+    def _rest(self, delta: JsonObject) -> None:
+        refusal = delta.get("refusal")
+        if refusal and type(refusal) is str:
+            if self._open != "refusal":
+                self._start("refusal", Refusal(""))
+            self._out.append(TextDelta(self._index, refusal, self._choice))
+        calls = delta.get("tool_calls")
+        if type(calls) is list and calls:
+            self._call(calls)
+        function = delta.get("function_call")
+        if type(function) is dict:
+            self._call([{"index": 0, "function": function}])
+        for item in _list(delta.get("annotations")):
+            if (citation := read_citation(item)) and self._open == "text":
+                self._out.append(CitationDelta(self._index, citation, self._choice))
+        for item in _list(delta.get("images")):
+            held = item.get("image_url") if type(item) is dict else None
+            if type(held) is dict and type(held.get("url")) is str:
+                self._start("image", Image(read_source(held["url"])))
+                self._stop()
+
+    def _think(self, delta: JsonObject) -> None:
+        for part in read_thoughts(delta, self._family):
+            if isinstance(part, RedactedThinking):
+                self._start("redacted", part)
+                self._stop()
+                continue
+            if self._open != "thinking":
+                self._start("thinking", Thinking("", origin=part.origin, id=part.id))
+            if part.text:
+                self._out.append(ThinkingDelta(self._index, part.text, self._choice))
+            if part.signature:
+                event = SignatureDelta(self._index, part.signature, part.origin, self._choice)
+                self._out.append(event)
+
+    def _call(self, deltas: list[Any]) -> None:
+        self.tools.mend(deltas)
+        for delta in deltas:
+            if type(delta) is not dict:
+                continue
+            index = delta["index"]
+            call = self._calls.get(index)
+            if call is None:
+                call = self._calls[index] = _Call(delta.get("id") or f"call_{index}")
+            function = delta.get("function")
+            custom = delta.get("custom")
+            held = function if type(function) is dict else custom
+            name = held.get("name") if type(held) is dict else None
+            if type(name) is str and name and not call.name:
+                call.name = name
+            call.signature = call.signature or read_signature(delta)
+            piece = held.get("arguments") or held.get("input") if type(held) is dict else None
+            self._piece(call, piece if type(piece) is str else "")
+
+    def _piece(self, call: _Call, piece: str) -> None:
+        if piece:
+            call.pieces.append(piece)
+        if call.state == "open":
+            if piece:
+                self._out.append(ArgumentsDelta(self._index, piece, self._choice))
+        elif call.state == "closed":
+            self.broken = self.broken or (not piece.isspace() and piece != "")
+        elif call.state == "waiting" and call.name and self._may_open(call):
+            self._open_call(call)
+
+    def _may_open(self, call: _Call) -> bool:
+        """Whether every call before this one is complete."""
+        for other in self._calls.values():
+            if other is call:
+                return True
+            if other.state == "waiting" or not (other.state == "closed" or _is_json(other)):
+                return False
+        return True
+
+    def _open_call(self, call: _Call) -> None:
+        origin = "google" if call.signature else ""
+        part = ToolCall(call.id, call.name, "", signature=call.signature, origin=origin)
+        self._start("call", part)
+        call.state = "open"
+        if call.pieces:
+            self._out.append(ArgumentsDelta(self._index, "".join(call.pieces), self._choice))
+
+    def _start(self, kind: str, part: Any) -> None:
+        self._stop()
+        self._index += 1
+        self._open = kind
+        self._out.append(BlockStart(self._index, part, self._choice))
+
+    def _stop(self) -> None:
+        if self._open:
+            self._out.append(BlockStop(self._index, self._choice))
+        if self._open == "call":
+            for call in self._calls.values():
+                if call.state == "open":
+                    call.state = "closed"
+        self._open = ""
+
+    def close(self) -> list[Event]:
+        """The choice is over: what waited goes out, and the open block is closed."""
+        self._out = []
+        for call in self._calls.values():
+            if call.state == "waiting" and (call.name or call.pieces):
+                self._open_call(call)
+        self._stop()
+        return self._out
+
+
+def _is_json(call: _Call) -> bool:
+    try:
+        orjson.loads("".join(call.pieces))
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _list(value: Any) -> list[Any]:
+    return value if type(value) is list else []

@@ -1,0 +1,64 @@
+"""A provider's whole chat completion → the internal form."""
+
+import hashlib
+
+from gatewayz.core.errors import InvalidRequest, UpstreamBroken
+from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.generation import Choice, Generation
+from gatewayz.dialects.openai_chat.answer import NO_COMPLETION, decode_answer
+from gatewayz.dialects.openai_chat.finishes import read_finish
+from gatewayz.dialects.openai_chat.mend import mend_message
+from gatewayz.dialects.openai_chat.read_message import NAME, read_assistant
+from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
+from gatewayz.dialects.parts import ToolCall
+
+_READ = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "service_tier", "x_groq", "error"}
+)
+
+
+def read_generation(raw: bytes, target: Target) -> Generation:
+    answer = decode_answer(raw, target.usage, provider=target.provider, error_map=target.errors)
+    body = answer.body
+    try:
+        usage = read_usage(answer.usage, target.usage)
+    except InvalidUsage:
+        usage = None
+    prefix = hashlib.blake2s(raw).hexdigest()[:12]
+    created, model, tier = body.get("created"), body.get("model"), body.get("service_tier")
+    try:
+        choices = tuple(
+            _choice(choice, f"{prefix}_{index}", target.family)
+            for index, choice in enumerate(body["choices"])
+        )
+    except InvalidRequest:
+        # What is wrong in a caller's message is as wrong in a provider's.
+        raise UpstreamBroken(NO_COMPLETION, provider=target.provider) from None
+    return Generation(
+        dialect=NAME,
+        choices=choices,
+        id=answer.native_id,
+        model=model if type(model) is str else None,
+        created_s=created if type(created) is int else None,
+        usage=usage,
+        raw_usage=answer.usage,
+        stated_cost=answer.stated_cost,
+        service_tier=tier if type(tier) is str else None,
+        extras={k: v for k, v in body.items() if k not in _READ and v is not None},
+    )
+
+
+def _choice(choice: JsonObject, prefix: str, family: str) -> Choice:
+    message = dict(choice["message"])
+    mend_message(message, prefix)
+    if message.get("function_call") and not message.get("tool_calls"):
+        call = {"id": f"call_{prefix}_0", "type": "function", "function": message["function_call"]}
+        message["tool_calls"] = [call]
+    parts = read_assistant(message, "choices[].message", family=family)
+    called = any(isinstance(part, ToolCall) for part in parts)
+    logprobs = choice.get("logprobs")
+    return Choice(
+        parts=tuple(parts),
+        finish=read_finish(choice.get("finish_reason") or "stop", choice, called),
+        logprobs=logprobs if type(logprobs) is dict else None,
+    )

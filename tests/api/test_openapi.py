@@ -1,0 +1,284 @@
+"""The API document against the applications, against a real run, and against every error."""
+
+import ast
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gatewayz.api.openapi import EVENTS, build_document, examples
+from gatewayz.api.operations import OPERATIONS, Operation
+from gatewayz.api.schemas.errors import SAMPLES
+from gatewayz.core import errors
+from gatewayz.core.errors import GatewayError
+from gatewayz.local.mount import load_modules, routes_of
+from tests.world import Account, World
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = build_document()
+# Codes that no caller of today's routes can be told, and why.
+UNTOLD = {
+    "invalid_blob_key": "blobs are written by us only",
+    "blob_not_found": "blobs are written by us only",
+    "not_found": "always raised with a code of its own",
+    "forbidden": "always raised with a code of its own",
+    "conflict": "no route that creates anything yet",
+    "unprocessable": "raised by nobody yet",
+    "rate_limit_exceeded": "no limits yet",
+}
+each = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
+
+
+def described(operation: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = DOCUMENT["paths"][operation.path][operation.method]
+    return found
+
+
+def check(value: Any, schema: dict[str, Any]) -> None:
+    """AssertionError with every way in which `value` is not what the document says."""
+    whole = {**schema, "components": DOCUMENT["components"]}
+    validator = Draft202012Validator(whole, format_checker=FormatChecker())
+    problems = [f"{e.json_path}: {e.message}" for e in validator.iter_errors(value)]
+    assert not problems, "\n".join(problems)
+
+
+# ---------------------------------------------------------------- the document itself
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+    assert DOCUMENT["openapi"].startswith("3.1")
+    ids = [o["operationId"] for path in DOCUMENT["paths"].values() for o in path.values()]
+    assert len(ids) == len(set(ids)) == len(OPERATIONS)
+
+
+def test_every_route_is_described_and_nothing_else_is() -> None:
+    routes: set[tuple[str, str]] = set()
+    for name, module in load_modules("app"):
+        known = getattr(module.app, "routes", None)
+        if known is None:
+            routes |= {("post", path) for path in routes_of(name, module)}
+        for route in known or ():
+            path = route.path.replace(":path}", "}")
+            routes |= {(m.lower(), path) for m in route.methods - {"HEAD", "OPTIONS"}}
+    assert {(o.method, o.path) for o in OPERATIONS} == routes
+
+
+@each
+def test_a_route_asks_for_a_key_exactly_where_the_document_says_so(operation: Operation) -> None:
+    from gatewayz.api.app import caller_of
+
+    owner = next(
+        module
+        for name, module in load_modules("app")
+        if operation.path in [p.replace(":path}", "}") for p in routes_of(name, module)]
+    )
+    routes = getattr(owner.app, "routes", None)
+    if routes is None:
+        assert not operation.public
+        return
+    route = next(r for r in routes if r.path.replace(":path}", "}") == operation.path)
+    asks = any(d.call is caller_of for d in route.dependant.dependencies)
+    assert asks is not operation.public
+    assert ("security" in described(operation)) is operation.public
+    assert ("invalid_api_key" in operation.errors) is asks
+
+
+@each
+def test_the_parameters_are_those_of_the_path_and_the_handler(operation: Operation) -> None:
+    in_path = {p.name for p in operation.parameters if p.place == "path"}
+    assert in_path == set(re.findall(r"\{(\w+)\}", operation.path))
+    for code in operation.errors:
+        named = described(operation)["responses"][str(SAMPLES[code].status)]
+        assert code in named["content"]["application/json"]["examples"]
+
+
+def test_it_names_no_version_but_our_own_release() -> None:
+    """F95."""
+    text = json.dumps(DOCUMENT).lower()
+    for library in ("fastapi", "pydantic", "starlette", "uvicorn", "postgres 1", "python/"):
+        assert library not in text
+
+
+# ---------------------------------------------------------------- errors
+
+
+def codes_in_source() -> set[str]:
+    """Codes of the error classes, and those given where an error is raised."""
+    found = set()
+    for name in vars(errors).values():
+        if isinstance(name, type) and issubclass(name, GatewayError) and "code" in vars(name):
+            found.add(name.code)
+    classes = {n for n, v in vars(errors).items() if isinstance(v, type)}
+    for folder in ("shared/gatewayz", "functions"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "schemas" in path.parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Call(ast.Name(name), _, keywords) if name in classes:
+                        for keyword in keywords:
+                            match keyword:
+                                case ast.keyword("code", ast.Constant(str(code))):
+                                    found.add(code)
+    return found
+
+
+def test_every_code_that_is_raised_has_a_sample_and_every_sample_is_raised() -> None:
+    raised = codes_in_source()
+    assert raised - UNTOLD.keys() - SAMPLES.keys() == set()
+    assert not UNTOLD.keys() & SAMPLES.keys()
+    # Built from a table of messages, not at a call: dialects/openai_chat/errors.py.
+    assert SAMPLES.keys() - raised <= {"content_filter"}
+
+
+def test_every_sample_is_an_answer_of_some_route_and_fits_its_schema() -> None:
+    told = {code for operation in OPERATIONS for code in operation.errors}
+    assert SAMPLES.keys() - told == {"route_not_found"}
+    for code in SAMPLES:
+        for style, model in (("openai", "Error"), ("openrouter", "RoutedError")):
+            example = DOCUMENT["components"]["examples"][f"{code}_{style}"]["value"]
+            check(example, {"$ref": f"#/components/schemas/{model}"})
+
+
+# ---------------------------------------------------------------- a real run
+
+REQUEST = {"model": "sandbox/echo", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+class Run:
+    """Calls operations as their examples say, as one account."""
+
+    def __init__(self, world: World, account: Account, generation: str) -> None:
+        self._world, self._account, self._generation = world, account, generation
+
+    async def call(self, operation: Operation, **fields: Any) -> Any:
+        values = {
+            p.name: self._generation if p.name == "id" else p.example for p in operation.parameters
+        }
+        query = {p.name: values[p.name] for p in operation.parameters if p.place == "query"}
+        headers = {} if operation.public else self._account.headers
+        return await self._world.client.request(
+            operation.method,
+            operation.path.format(**values),
+            params=query,
+            headers=headers,
+            json={**REQUEST, **fields} if operation.request else None,
+        )
+
+
+async def started(world: World) -> Run:
+    account = await world.account()
+    answer = await world.post(account, **REQUEST)
+    await world.settle()
+    return Run(world, account, answer.headers["x-generation-id"])
+
+
+def shortened(value: Any) -> Any:
+    """Lists of many alike show one; the rest is as it came."""
+    if isinstance(value, dict) and isinstance(value.get("data"), list):
+        return {**value, "data": value["data"][:1]}
+    return value
+
+
+def shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    # A sum of money may be a whole number of dollars.
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+async def test_answers_are_what_the_document_says_and_its_examples_are_real(
+    world: World, tmp_path: Path
+) -> None:
+    run = await started(world)
+    fresh: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        answer = await run.call(operation)
+        assert answer.status_code == 200, (operation.path, answer.text)
+        assert answer.headers["content-type"].split(";")[0] == operation.media
+        assert {name.lower() for name in operation.answer_headers} <= set(answer.headers)
+        if operation.answer is None:
+            continue
+        content = described(operation)["responses"]["200"]["content"]
+        check(answer.json(), content["application/json"]["schema"])
+        entry: dict[str, Any] = {"answer": shortened(answer.json())}
+        if operation.request is not None:
+            check(
+                REQUEST,
+                described(operation)["requestBody"]["content"]["application/json"]["schema"],
+            )
+            entry["request"] = REQUEST
+        if operation.frame is not None:
+            options = {"include_usage": True}
+            stream = await run.call(operation, stream=True, stream_options=options)
+            for frame in frames(stream.text):
+                check(frame, content[EVENTS]["x-event-schema"])
+            entry["stream"] = stream.text
+        fresh[f"{operation.method} {operation.path}"] = entry
+    written = tmp_path / "examples.json"
+    written.write_text(json.dumps(fresh, indent=1, ensure_ascii=False) + "\n")
+    assert shape(examples()) == shape(fresh), f"cp {written} shared/gatewayz/api/schemas/"
+    for entry in examples().values():
+        assert len(frames(entry.get("stream", ""))) == len(
+            frames(fresh[next(k for k, v in examples().items() if v is entry)].get("stream", ""))
+        )
+
+
+def frames(text: str) -> list[Any]:
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+
+async def test_errors_are_what_the_document_says(world: World) -> None:
+    run = await started(world)
+    poor = Run(world, await world.account(usd=0), "")
+    nobody = Run(world, Account("", "gw_test_no", ""), "")
+    cases = [
+        (run, 400, "invalid_request", {"temperature": 3}),
+        (run, 400, "context_length_exceeded", {"messages": [{"role": "user", "content": "x " * 400_000}]}),
+        (run, 400, "upstream_rejected", {"model": "sandbox/mock-err400"}),
+        (nobody, 401, "invalid_api_key", {}),
+        (poor, 402, "insufficient_credits", {}),
+        (run, 404, "model_not_found", {"model": "sandbox/ecko"}),
+        (run, 429, "upstream_rate_limited", {"model": "sandbox/mock-err429"}),
+        (run, 502, "upstream_invalid_response", {"model": "sandbox/mock-html"}),
+        (run, 503, "all_providers_failed", {"model": "sandbox/mock-err500"}),
+        (run, 503, "provider_not_configured", {"model": "openai/gpt-5.4"}),
+    ]  # fmt: skip
+    for operation in OPERATIONS[:2]:
+        for who, status, code, fields in cases:
+            answer = await who.call(operation, **fields)
+            assert answer.status_code == status, (code, answer.text)
+            told = described(operation)["responses"][str(status)]
+            check(answer.json(), told["content"]["application/json"]["schema"])
+            error = answer.json()["error"]
+            assert code in (error["code"], error.get("metadata", {}).get("code"))
+            assert {name.lower() for name in told["headers"]} <= set(answer.headers)
+            assert code in told["content"]["application/json"]["examples"]
+
+
+async def test_the_document_and_its_page_are_served_and_load_nothing_else(world: World) -> None:
+    served = await world.client.get("/openapi.json")
+    assert served.json() == DOCUMENT
+    page = await world.client.get("/docs")
+    assert page.headers["content-security-policy"].startswith(
+        "default-src 'none'; style-src 'sha256-"
+    )
+    assert not re.search(r"<script|<link|<img|@import|url\(|https?://", page.text)
+    for operation in OPERATIONS:
+        assert f"<code>{operation.path}</code>" in page.text
+    for code in SAMPLES:
+        assert f"<code>{code}</code>" in page.text
+
+
+def test_the_data_plane_never_loads_the_schemas() -> None:
+    """The import budget of tests/test_architecture.py forbids all of gatewayz.api."""
+    budget = importlib.import_module("tests.test_architecture").HEAVY
+    assert {"pydantic", "gatewayz.api"} <= budget
