@@ -104,7 +104,9 @@ class Stack:
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
         run = shlex.quote(str(self.tree / "functions" / "chat" / "run.sh"))
-        self.script.write_text("\n".join(["#!/bin/sh", "unset PYTHONDONTWRITEBYTECODE", *lines, f"exec sh {run}", ""]))
+        # Deployed code is compiled once, not at every start.
+        lines = ["#!/bin/sh", "unset PYTHONDONTWRITEBYTECODE", *lines, f"exec sh {run}", ""]
+        self.script.write_text("\n".join(lines))
         self.script.chmod(0o700)
 
     def _read(self) -> Any:

@@ -78,7 +78,13 @@ def run_shared(
     command += ["--rounds", str(options.rounds), "--noise", str(options.noise)]
     command += ["--quick"] if options.quick else []
     environ = {**os.environ, **stack.plug_in(), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run(command, cwd=shared.folder, env=environ, check=True)
+    run = subprocess.Popen(command, cwd=shared.folder, env=environ)
+    try:
+        if run.wait():
+            sys.exit(f"The shared harness failed ({run.returncode})")
+    finally:
+        run.terminate()  # it ends its targets itself, which a kill would leave behind
+        run.wait()
     results: dict[str, Any] = json.loads(out.read_text())
     return results
 

@@ -22,6 +22,9 @@ from moto.server import ThreadedMotoServer
 
 from gatewayz.local import process
 from gatewayz.local.postgres import PostgresProcess
+from gatewayz.stores.redis import RedisScripts, RespRedis
+from gatewayz.stores.upstash import UpstashRedis
+from gatewayz.stores.upstash_client import UpstashClientRedis
 from tests.conftest import _run
 from tests.fakes.supabase import ROLES, SECRET_KEY, Postgrest, SupabaseGateway
 from tests.fakes.tools import pgbouncer
@@ -129,6 +132,18 @@ def upstash(redis_url: str) -> Iterator[Upstash]:
     server.stop()
 
 
+REDIS_KINDS = ["RESP", "Upstash", "upstash-redis client"]
+
+
+def open_scripts(kind: str, address: str, *, timeout_s: float, token: str = TOKEN) -> RedisScripts:
+    match kind:
+        case "Upstash":
+            return UpstashRedis(address, token, timeout_s=timeout_s)
+        case "upstash-redis client":
+            return UpstashClientRedis(address, token, timeout_s=timeout_s)
+    return RespRedis(address, timeout_s=timeout_s)
+
+
 # ---------------------------------------------------------------- AWS
 
 
@@ -150,9 +165,7 @@ class Aws:
             "deadLetterTargetArn": attributes["Attributes"]["QueueArn"],
             "maxReceiveCount": MAX_RECEIVES,
         }
-        made = sqs.create_queue(
-            QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)}
-        )
+        made = sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(policy)})
         url: str = made["QueueUrl"]
         sqs.close()
         return url

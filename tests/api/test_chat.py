@@ -167,11 +167,3 @@ async def test_health_is_always_200_and_names_each_store(world: World) -> None:
     assert body["status"] == "ok"
     assert body["stores"] == {"postgres": "ok", "redis": "ok", "queue": "ok"}
     assert set(body) == {"status", "version", "timestamp", "stores"}
-
-
-async def test_browsers_may_ask_first(world: World) -> None:
-    answer = await world.client.options("/v1/chat/completions")
-    assert answer.status_code == 204
-    assert "authorization" in answer.headers["access-control-allow-headers"] or (
-        answer.headers["access-control-allow-headers"] == "*"
-    )

@@ -1,4 +1,5 @@
-"""The admission script on a real Valkey: one atomic step per call, whatever the order."""
+"""The admission script on a real Valkey: one atomic step per call, whatever the order and the
+way to it."""
 
 import asyncio
 import itertools
@@ -9,7 +10,10 @@ import pytest
 import redis
 
 from gatewayz.billing.credits import call_admit
-from gatewayz.stores.redis import RespRedis
+from gatewayz.stores.redis import RedisScripts
+from tests.managed import REDIS_KINDS, Upstash, open_scripts, upstash
+
+__all__ = ["upstash"]
 
 A = "acct_a"
 LIVE_MS = 60_000
@@ -18,7 +22,7 @@ LIVE_MS = 60_000
 class Account:
     """One account's script calls, in plain words."""
 
-    def __init__(self, scripts: RespRedis, client: "redis.Redis[str]") -> None:
+    def __init__(self, scripts: RedisScripts, client: "redis.Redis[str]") -> None:
         self._redis = scripts
         self._client = client
 
@@ -46,9 +50,12 @@ class Account:
         return int(self._client.hget(f"acct:{{{A}}}", "left") or -1)
 
 
-@pytest.fixture
-async def account(redis_url: str) -> AsyncIterator[Account]:
-    scripts = RespRedis(redis_url, timeout_s=2.0)
+@pytest.fixture(params=REDIS_KINDS)
+async def account(
+    request: pytest.FixtureRequest, redis_url: str, upstash: Upstash
+) -> AsyncIterator[Account]:
+    address = redis_url if request.param == REDIS_KINDS[0] else upstash.url
+    scripts = open_scripts(request.param, address, timeout_s=5.0)
     with redis.Redis.from_url(redis_url) as client:
         yield Account(scripts, client)
     await scripts.close()

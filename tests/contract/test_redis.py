@@ -11,26 +11,10 @@ import redis
 from gatewayz.core.errors import StoreTimeout, StoreUnavailable
 from gatewayz.core.settings import SettingsError
 from gatewayz.stores.redis import DOWN_S, RedisScripts, RespRedis
-from gatewayz.stores.upstash import UpstashRedis
-from gatewayz.stores.upstash_client import UpstashClientRedis
 from tests.fakes.proxy import Proxy
-from tests.fakes.upstash import TOKEN
-from tests.managed import upstash
+from tests.managed import REDIS_KINDS, open_scripts, upstash
 
 __all__ = ["upstash"]
-
-KINDS = ["RESP", "Upstash", "upstash-redis client"]
-
-
-def open_scripts(
-    kind: str, address: str, *, timeout_s: float, token: str = TOKEN
-) -> RedisScripts:
-    match kind:
-        case "Upstash":
-            return UpstashRedis(address, token, timeout_s=timeout_s)
-        case "upstash-redis client":
-            return UpstashClientRedis(address, token, timeout_s=timeout_s)
-    return RespRedis(address, timeout_s=timeout_s)
 
 
 @dataclass
@@ -41,7 +25,7 @@ class Backend:
     open: Callable[..., RedisScripts]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=REDIS_KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -79,7 +63,7 @@ async def backend(kind: str, address: str, link: Proxy) -> AsyncIterator[Backend
 
 @pytest.fixture
 def scripts(backend: Backend) -> RedisScripts:
-    return backend.open(2.0)
+    return backend.open(10.0)
 
 
 async def test_a_script_the_server_forgot_is_sent_again(
@@ -112,7 +96,7 @@ async def test_replies_find_their_callers_however_many_run_at_once(scripts: Redi
         await scripts.script("principal_v1", key, ["put", f"value {number} ä"])
         assert await scripts.script("principal_v1", key, ["get"]) == f"value {number} ä"
 
-    await asyncio.gather(*[put_and_get(number) for number in range(200)])
+    await asyncio.gather(*[put_and_get(number) for number in range(60)])
 
 
 async def test_a_script_error_is_an_outage_and_the_client_goes_on(scripts: RedisScripts) -> None:
@@ -178,9 +162,7 @@ async def test_F05_a_lost_reply_is_unknown_and_the_script_was_run_once(
         assert client.hget("acct:{a}", "left") == b"2000"
 
 
-async def test_a_broken_connection_is_opened_again(
-    scripts: RedisScripts, backend: Backend
-) -> None:
+async def test_a_broken_connection_is_opened_again(scripts: RedisScripts, backend: Backend) -> None:
     await scripts.script("ping_v1", ["k"], [])
     backend.link.cut()
     for _ in range(3):

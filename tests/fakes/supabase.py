@@ -201,7 +201,12 @@ def _page(bucket: dict[str, bytes], asked: dict[str, Any]) -> dict[str, Any]:
         for key in keys[start:end]
     ]  # fmt: skip
     more = end < len(keys)
-    return {"hasNext": more, "folders": [], "objects": rows, "nextCursor": str(end) if more else None}
+    return {
+        "hasNext": more,
+        "folders": [],
+        "objects": rows,
+        "nextCursor": str(end) if more else None,
+    }
 
 
 def _file_of(content_type: str, body: bytes) -> bytes:

@@ -104,13 +104,12 @@ class RawUpstream:
             for step in self.play(request):
                 if step is Act.CUT:
                     writer.transport.abort()
-                    return
-                if step is Act.HANG:
+                elif step is Act.HANG:
                     await reader.read()
-                    return
-                assert isinstance(step, bytes)
-                writer.write(step)
-                await writer.drain()
+                else:
+                    assert isinstance(step, bytes)
+                    writer.write(step)
+                    await writer.drain()
         writer.close()
 
 

@@ -17,7 +17,8 @@ from gatewayz.stores.open import open_stores
 from tests.fakes.proxy import Proxy
 from tests.fakes.upstream import RawUpstream
 from tests.faults.scene import Links, Logs, Scene
-from tests.world import Server, mount, sandbox
+from tests.faults.server import Stage
+from tests.world import mount, sandbox
 
 __all__ = ["sandbox"]
 
@@ -101,6 +102,13 @@ def providers_file() -> str:
     return ""
 
 
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.stop()
+
+
 @pytest.fixture
 async def world(
     request: pytest.FixtureRequest,
@@ -110,6 +118,7 @@ async def world(
     tune: Callable[[Settings], Settings],
     providers_file: str,
     logs: Logs,
+    stage: Stage,
 ) -> AsyncIterator[Scene]:
     app, url = sandbox
     app.__init__()  # type: ignore[misc]  # forgets what earlier tests did
@@ -128,11 +137,11 @@ async def world(
             ),
         )
     gateway = mount(linked)
-    server = Server(gateway)
+    stage.put(gateway)
     stores = open_stores(direct)
-    client = httpx.AsyncClient(base_url=server.url, timeout=30, limits=httpx.Limits())
+    client = httpx.AsyncClient(base_url=stage.url, timeout=30, limits=httpx.Limits())
     scene = Scene(
-        server.url, direct, stores, client, app, gateway.chat,
+        stage.url, direct, stores, client, app, gateway.chat,
         database_url=environment["DATABASE_URL"], redis_url=environment["REDIS_URL"], logs=logs,
     )  # fmt: skip
     try:
@@ -145,5 +154,5 @@ async def world(
             await scene.audit(**(marker.kwargs if marker else {}))
     finally:
         await client.aclose()
-        server.stop()
+        stage.clear()
         await stores.close()

@@ -168,7 +168,7 @@ class Scene(World):
 
         await eventually(done)
 
-    async def audit(self, *, conflicts: int = 0) -> None:
+    async def audit(self, *, conflicts: int = 0, crashes: int = 0) -> None:
         """Nothing under way, queued, kept or held; no invariant broken; no crash."""
         await self.quiet()
         await self.settle()
@@ -180,7 +180,7 @@ class Scene(World):
         assert await self.sql("select * from ledger.violations") == []
         found = await self.sql("select * from ledger.conflicts")
         assert len(found) == conflicts, found
-        assert "request_crashed" not in self.logs.getvalue()
+        assert len(self.logs.lines("request_crashed")) == crashes
         assert "Traceback" not in self.logs.getvalue()
 
 

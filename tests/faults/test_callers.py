@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from gatewayz.pricing.estimate import likely_tokens
-from tests.faults.scene import INPUT, OUTPUT, Links, RawCall, Scene, chat_body, http_request, reached
+from tests.faults.scene import (
+    INPUT,
+    OUTPUT,
+    Links,
+    RawCall,
+    Scene,
+    chat_body,
+    http_request,
+    reached,
+)
 
 SEND = b'{"queue":"charges","messages"'
 FULL = "sandbox/mock-n6-lockstep."
@@ -27,9 +36,7 @@ async def _full(world: Scene) -> dict[str, Any]:
 async def test_F26_left_before_the_first_byte(world: Scene) -> None:
     """The caller owes the prompt that the provider read, by our estimate (D20)."""
     account = await world.account()
-    call = await RawCall(world).open(
-        http_request(account, chat_body(FULL + "first", stream=True))
-    )
+    call = await RawCall(world).open(http_request(account, chat_body(FULL + "first", stream=True)))
     await reached(lambda: world.sandbox.streams)
     call.leave()
     await reached(lambda: world.sandbox.left)

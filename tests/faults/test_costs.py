@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import random
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,9 @@ from tests.faults.scene import (
 from tests.world import Account
 
 MODEL = "sandbox/mock-n2"
+COUNTED = Path(__file__).parents[1] / "unit" / "pricing" / "counted_texts.json"
+# What a chat template adds to one message: role, separators, the start of the answer.
+TEMPLATE_TOKENS = 7
 IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
 TINY = """
 [tiny]
@@ -128,9 +130,7 @@ async def test_F54_an_explicit_limit_too_dear_is_refused_with_the_one_that_fits(
     account = await world.account(usd="0.0003")
     for path in ("/v1/chat/completions", "/api/v1/chat/completions"):
         for stream in (False, True):
-            refused = await world.post(
-                account, MODEL, path=path, max_tokens=5000, stream=stream
-            )
+            refused = await world.post(account, MODEL, path=path, max_tokens=5000, stream=stream)
             assert refused.status_code == 402
     error = refused.json()["error"]
     assert error["metadata"]["code"] == "insufficient_credits"
@@ -166,9 +166,7 @@ async def test_F66_two_hundred_at_once_with_credit_for_exactly_ten(world: Scene)
     ) as client:
 
         async def one() -> tuple[int, str]:
-            answer = await client.post(
-                "/v1/chat/completions", json=body, headers=account.headers
-            )
+            answer = await client.post("/v1/chat/completions", json=body, headers=account.headers)
             return answer.status_code, answer.text
 
         tasks = [asyncio.create_task(one()) for _ in range(200)]
@@ -225,17 +223,19 @@ async def test_F79_callers_who_all_leave_hold_nothing(world: Scene) -> None:
     assert not world.holds(account)
 
 
-def _prompts() -> dict[str, str]:
-    seeded = random.Random(55)
-    cjk = "".join(chr(seeded.randrange(0x4E00, 0x9FA5)) for _ in range(400))
-    emoji = "".join(chr(seeded.randrange(0x1F300, 0x1F6FF)) for _ in range(200))
-    code = (Path(__file__).parent / "scene.py").read_text()[:4000]
-    return {
-        "CJK": cjk,
-        "emoji": emoji,
-        "base64": base64.b64encode(seeded.randbytes(1500)).decode(),
-        "code": code,
-        "hex": seeded.randbytes(1000).hex(),
-        "blanks": " \n\t" * 500,
-        "digits": "".join(str(seeded.randrange(10)) for _ in range(2000)),
-    }
+async def test_F55_prompts_of_every_kind_are_covered_by_their_hold(world: Scene) -> None:
+    """Texts whose tokens were counted with real vocabularies; the provider bills those counts."""
+    poor, rich = await world.account(usd=0), await world.account(usd=100)
+    texts = orjson.loads(COUNTED.read_bytes())
+    assert {"chinese", "emoji", "base64", "code"} <= {kind for kind, _, _ in texts}
+    short = 0
+    for kind, tokens, text in texts:
+        messages = [{"role": "user", "content": text}]
+        hold = await required(world, poor, max_tokens=1, messages=messages)
+        model = f"sandbox/mock-n1-in{tokens + TEMPLATE_TOKENS}-out1"
+        answer = await world.post(rich, model, max_tokens=1, messages=messages)
+        charge = round(orjson.loads(answer.text)["usage"]["cost"] * 10**9)
+        assert charge == (tokens + TEMPLATE_TOKENS) * INPUT + OUTPUT
+        short += hold < charge
+        assert hold <= 8 * charge + 100 * INPUT, (kind, "the hold is absurd")
+    assert short == 0

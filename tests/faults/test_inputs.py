@@ -32,9 +32,7 @@ async def send(world: Scene, account: Account, body: bytes, **headers: str) -> A
     )
 
 
-async def check(
-    world: Scene, bodies: dict[str, bytes], status: int, codes: set[str]
-) -> None:
+async def check(world: Scene, bodies: dict[str, bytes], status: int, codes: set[str]) -> None:
     account = await world.account()
     for name, body in bodies.items():
         answer = await send(world, account, body)
@@ -223,7 +221,8 @@ async def test_F52_limits_that_are_no_positive_integers(world: Scene) -> None:
 async def test_F56_names_that_are_no_model(world: Scene) -> None:
     account = await world.account()
     names = [
-        "ｓandbox/echo", "sandbox/ech\u200bo", "s\u0430ndbox/echo", "sandbox/echo ", " sandbox/echo",
+        "ｓandbox/echo", "sandbox/ech\u200bo", "s\u0430ndbox/echo", "sandbox/echo ",
+        " sandbox/echo",
         "sandbox/../sandbox/echo", "../echo", "sandbox/echo\u0000", "sandbox/" + "e" * 10_240,
         'sandbox/"echo"', "sandbox/echo'--", "sandbox/echo\r\nx-evil: 1", "SANDBOX/ECHO\u0130",
         "sandbox/mock\u0000-n2", "оpenai/gpt-4o", "%73andbox/echo",
@@ -271,7 +270,10 @@ async def test_F57_framing_that_contradicts_itself_is_refused(world: Scene) -> N
         assert said.count(b"HTTP/1.1 200") == 0, (headers, said)
         assert said == b"" or said.startswith(b"HTTP/1.1 4"), (headers, said)
     for header in (
-        "x-bad header: 1", "x-request-id: a\0b", "bad\x01name: 1", "x-request-id: a\nb: c\x01"
+        "x-bad header: 1",
+        "x-request-id: a\0b",
+        "bad\x01name: 1",
+        "x-request-id: a\nb: c\x01",
     ):
         call = await RawCall(world).open(http_request(account, body, header))
         assert (await call.rest()).startswith(b"HTTP/1.1 400"), header

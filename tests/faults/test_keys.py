@@ -28,9 +28,7 @@ async def test_F84_all_bad_keys_get_one_answer_and_malformed_ones_cost_no_lookup
 ) -> None:
     account = await world.account()
     revoked = await world.account()
-    await world.stores.postgres.rpc(
-        "revoke_key", {"account": revoked.id, "key_id": revoked.key_id}
-    )
+    await world.stores.postgres.rpc("revoke_key", {"account": revoked.id, "key_id": revoked.key_id})
     tail = account.key[:-1] + ("0" if account.key[-1] != "0" else "1")
     swapped = account.key[:12] + account.key[13] + account.key[12] + account.key[14:]
     malformed = {
@@ -165,13 +163,11 @@ async def test_F86_rotate_then_revoke(world: Scene) -> None:
 
 @pytest.mark.parametrize("lost", ["the push", "all of Redis"])
 async def test_F86_a_revocation_that_redis_never_heard_of(world: Scene, lost: str) -> None:
-    """The ledger knows: at the latest the next lease tells the process, before any upstream call."""
+    """The ledger knows: the next lease tells the process, before any upstream call."""
     account = await world.account()
     assert (await _call(world, account.headers)).status_code == 200
     await world.quiet()
-    await world.stores.postgres.rpc(
-        "revoke_key", {"account": account.id, "key_id": account.key_id}
-    )
+    await world.stores.postgres.rpc("revoke_key", {"account": account.id, "key_id": account.key_id})
     calls = world.sandbox.requests
     with world.redis() as client:
         if lost == "all of Redis":

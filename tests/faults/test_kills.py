@@ -150,7 +150,7 @@ async def test_F24_killed_after_the_last_byte_before_the_queue_has_it(
         await reached(lambda: send.reached)
         child.kill()
         text = await task
-    assert text is not None and "[DONE]" not in text and "finish_reason\":\"stop" not in text
+    assert text is not None and "[DONE]" not in text and 'finish_reason":"stop' not in text
     await world.pass_time(account)
     await world.swept(account)
     row = await world.one(account)

@@ -75,6 +75,23 @@ async def test_F01_a_first_request_needs_no_redis_at_all(world: Scene, links: Li
     assert world.sandbox.requests == 1
 
 
+async def test_F01_a_late_settlement_is_not_overtaken_by_the_sweeper(
+    world: Scene, links: Links
+) -> None:
+    """The private lease is past its end while its message still waits in the queue."""
+    account = await warm(world)
+    links.redis.down()
+    assert (await world.post(account, "sandbox/mock-n7")).status_code == 200
+    await world.quiet()
+    links.redis.up()
+    await world.pass_time(account)
+    await world.sweep()
+    assert await world.settle() == 1
+    row = (await world.requests(account))[0]
+    assert (row["outcome"], row["cause"]) == ("completed", None)
+    assert row["charge_nanos"] > 7 * OUTPUT
+
+
 @pytest.mark.tuned(redis_timeout_ms=100)
 async def test_F03_redis_answers_too_late(world: Scene, links: Links) -> None:
     """The late hold is real, so the sweeper has to free it; the request was paid privately."""
@@ -105,9 +122,7 @@ async def test_F05_the_hold_is_applied_and_its_reply_lost(world: Scene, links: L
     assert not await world.sql("select 1 from ledger.leases where private")
 
 
-async def test_F05_the_private_lease_is_made_and_its_reply_lost(
-    world: Scene, links: Links
-) -> None:
+async def test_F05_the_private_lease_is_made_and_its_reply_lost(world: Scene, links: Links) -> None:
     account = await warm(world)
     links.redis.down()
     lost = links.postgres.lose_reply(b'"private":true')
@@ -117,9 +132,7 @@ async def test_F05_the_private_lease_is_made_and_its_reply_lost(
 
 
 @pytest.mark.tuned(redis_timeout_ms=100)
-async def test_F03_a_private_lease_that_comes_too_late_is_swept(
-    world: Scene, links: Links
-) -> None:
+async def test_F03_a_private_lease_that_comes_too_late_is_swept(world: Scene, links: Links) -> None:
     account = await warm(world)
     calls = world.sandbox.requests
     links.redis.down()

@@ -36,7 +36,9 @@ async def _queued(world: Scene) -> tuple[Any, dict[str, Any]]:
 @pytest.mark.parametrize("version", READABLE_VERSIONS)
 async def test_F22_a_message_of_a_readable_version_is_posted(world: Scene, version: int) -> None:
     account, body = await _queued(world)
-    await world.sql("update queue.messages set body = $1", orjson.dumps(body | {"v": version}).decode())
+    await world.sql(
+        "update queue.messages set body = $1", orjson.dumps(body | {"v": version}).decode()
+    )
     assert await world.settle() == 1
     assert await world.charged(account) == body["charge_nanos"] > 0
 
@@ -100,7 +102,9 @@ async def test_F22_a_record_of_a_newer_version_waits_for_a_newer_sweeper(
             readable = seal(newer | {"v": MESSAGE_VERSION})
             client.hset(f"outbox:{tag}", request, orjson.dumps(readable).decode())
         else:
-            (row,) = await world.sql("select id from ledger.leases where state = 'open' and private")
+            (row,) = await world.sql(
+                "select id from ledger.leases where state = 'open' and private"
+            )
             await world.stores.postgres.rpc("close_lease", {"lease": str(row["id"])})
 
 

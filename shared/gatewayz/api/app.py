@@ -58,7 +58,7 @@ class _Planes:
         if self._plane is None or self._loop is not loop:
             settings = self._settings or load_settings()
             configure_logging(settings.log_level)
-            stores = open_stores(settings)
+            stores = open_stores(settings, plane="control")
             principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
             http = settings.http
             cors = Cors.of(http.cors_origins, credentials=http.cors_credentials)

@@ -2,13 +2,12 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import cache
 from html import escape
 from typing import Any
 
-from gatewayz.api.openapi import ERRORS, EVENTS, JSON, build_document
+from gatewayz.api.openapi import ERRORS, EVENTS, JSON, build_document, write
 from gatewayz.api.operations import OPERATIONS, Operation
 from gatewayz.api.schemas.errors import SAMPLES
 
@@ -100,9 +99,12 @@ def _object(name: str, schema: Json) -> Iterator[str]:
     yield f"<details id={name}><summary><code>{name}</code></summary>"
     if "description" in schema:
         yield f"<p>{_prose(schema['description'])}</p>"
+    if "properties" not in schema:
+        yield f"<p>{_kind(schema)}</p></details>"
+        return
     yield "<table>"
     needed = schema.get("required", ())
-    for field, described in schema.get("properties", {}).items():
+    for field, described in schema["properties"].items():
         need = "" if field in needed else "<span class=quiet>optional</span>"
         yield (
             f"<tr><td><code>{escape(field)}</code><td>{_kind(described)} {need}"
@@ -132,10 +134,10 @@ def _link(name: str) -> str:
 
 
 def _example(content: Json) -> str:
-    value = content.get("example")
+    value = content.get("example") or content.get("x-example-stream")
     if not value:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    text = value if isinstance(value, str) else write(value, indent=True)
     return f"<pre>{escape(text)}</pre>"
 
 

@@ -4,13 +4,16 @@ Owns its form. Guarantees that each error has its status, code and rendered samp
 examples are answers that were really given (schemas/examples.json). Reads nothing of a deployment.
 """
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gatewayz import VERSION
@@ -20,6 +23,7 @@ from gatewayz.dialects.form import Style
 
 Json = dict[str, Any]
 
+_EXPONENT = re.compile(r"(?<=[:\s\[])\d+(?:\.\d+)?e-\d+(?=[,\s}\]])")
 JSON = "application/json"
 EVENTS = "text/event-stream"
 ERRORS: Mapping[Style, Any] = {"openai": Error, "openrouter": RoutedError}
@@ -64,7 +68,13 @@ ERROR_HEADERS = {
 @cache
 def render_document() -> bytes:
     """The document as JSON."""
-    return orjson.dumps(build_document())
+    return write(build_document()).encode()
+
+
+def write(value: Any, *, indent: bool = False) -> str:
+    """JSON with sums of money as our answers write them: 0.000016, never 1.6e-05."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0).decode()
+    return _EXPONENT.sub(lambda number: format(Decimal(number[0]), "f"), text)
 
 
 @cache
@@ -182,15 +192,21 @@ def _answer(operation: Operation, known: Json) -> Json:
         content[operation.media]["example"] = known["answer"]
     if operation.frame is not None:
         content[EVENTS] = {
-            "schema": {"type": "string", "description": "frames `data: {…}`, then `data: [DONE]`"},
-            "example": known.get("stream", ""),
-            "x-event-schema": _ref(operation.frame),
+            "schema": _event(operation.frame),
+            "x-example-stream": known.get("stream", ""),
         }
     return {
         "description": operation.summary,
         "headers": _headers(operation.answer_headers),
         "content": content,
     }
+
+
+def _event(frame: type[BaseModel]) -> Json:
+    """One event of a stream: its data is a frame, or the word that ends it."""
+    text = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(frame)}
+    data = {"anyOf": [text, {"const": "[DONE]", "description": "the end of a whole answer"}]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _errors(operation: Operation) -> Json:

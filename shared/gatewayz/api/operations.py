@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from gatewayz.api.schemas.account import CreditsAnswer, KeyAnswer
 from gatewayz.api.schemas.chat_answer import (
     ChatCompletion,
-    ChatCompletionChunk,
+    ChatFrame,
     RoutedChunk,
     RoutedCompletion,
 )
@@ -134,7 +134,7 @@ def _chat(mount: str, answer: type[BaseModel], frame: type[BaseModel]) -> Operat
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    _chat(OPENAI_MOUNT, ChatCompletion, ChatCompletionChunk),
+    _chat(OPENAI_MOUNT, ChatCompletion, ChatFrame),
     _chat(OPENROUTER_MOUNT, RoutedCompletion, RoutedChunk),
     Operation(
         "/v1/models", "models", "List models", ModelList,

@@ -16,6 +16,7 @@ from gatewayz.catalog.entries import COMMON_PARAMETERS, price_of
 from gatewayz.catalog.model import MODEL_ID, Catalog, Entry, Model, Offer, offer_id
 from gatewayz.core.log import get_log
 from gatewayz.net.http import HttpClient, NetError
+from gatewayz.providers.client import credential_headers
 from gatewayz.providers.config import Provider, is_loopback
 from gatewayz.stores.secrets import Secrets
 
@@ -85,7 +86,7 @@ def row_at(provider: Provider, port: int) -> Provider:
 async def _probe(http: HttpClient, provider: Provider, secrets: Secrets) -> tuple[Entry, ...]:
     headers = {"accept": "application/json"}
     if provider.credential and (secret := secrets.find(provider.credential)):
-        headers["authorization"] = "Bearer " + secret
+        headers |= credential_headers(provider, secret)
     try:
         answer = await http.request(
             "GET",

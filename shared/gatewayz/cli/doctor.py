@@ -20,6 +20,7 @@ from gatewayz.local.environment import names_like
 from gatewayz.local.errors import LocalError
 from gatewayz.local.migrate import pending_migrations
 from gatewayz.net.http import HttpClient, NetError
+from gatewayz.providers.client import credential_headers
 from gatewayz.providers.config import Provider
 from gatewayz.stores.open import Stores, describe_stores, open_stores
 from gatewayz.stores.secrets import Secrets
@@ -222,7 +223,4 @@ async def _check_provider(http: HttpClient, provider: Provider, secrets: Secrets
 
 def _headers(provider: Provider, secrets: Secrets) -> Mapping[str, str]:
     secret = secrets.find(provider.credential) if provider.credential else None
-    if secret is None:
-        return {}
-    kind, _, name = provider.auth.partition(":")
-    return {name: secret} if kind == "header" else {"authorization": f"Bearer {secret}"}
+    return {} if secret is None else credential_headers(provider, secret)

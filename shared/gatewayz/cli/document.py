@@ -11,11 +11,9 @@ def openapi(
     out: Annotated[Path | None, typer.Option(help="Write to this file, not to the output.")] = None,
 ) -> None:
     """Print the OpenAPI document of every function."""
-    import orjson
+    from gatewayz.api.openapi import build_document, write
 
-    from gatewayz.api.openapi import build_document
-
-    text = orjson.dumps(build_document(), option=orjson.OPT_INDENT_2).decode() + "\n"
+    text = write(build_document(), indent=True) + "\n"
     if out is None:
         sys.stdout.write(text)
     else:

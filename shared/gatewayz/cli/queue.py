@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import sys
 from typing import Annotated
 
 import typer
@@ -31,8 +32,31 @@ def depth(
 
 
 @queue.command()
+def send() -> None:
+    """Send the charge message that stands on the input, as an ERROR line kept it. Once is enough,
+    twice is harmless."""
+    import orjson
+
+    from gatewayz.billing.settlement import CHARGES, readable
+    from gatewayz.cli.target import find_target, with_stores
+    from gatewayz.local.errors import LocalError
+
+    try:
+        message = orjson.loads(sys.stdin.buffer.read())
+        if not readable(message):
+            raise LocalError("This is no charge message of a version that is known here.")
+        request_id = message["request_id"]
+    except (orjson.JSONDecodeError, AttributeError, KeyError):
+        raise LocalError("This is no charge message.") from None
+    asyncio.run(
+        with_stores(find_target(), lambda stores: stores.queue.send(CHARGES, request_id, message))
+    )
+    print(f"{request_id} is queued.")
+
+
+@queue.command()
 def redrive() -> None:
-    """Send dead letters again, after what killed them was mended. Settling one twice is harmless."""
+    """Send dead letters again, after what killed them was mended. Twice is harmless."""
     from gatewayz.billing.settlement import CHARGES
     from gatewayz.cli.target import find_target, with_stores
     from gatewayz.local.errors import LocalError

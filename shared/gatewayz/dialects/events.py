@@ -2,7 +2,7 @@
 
 Begin, then per choice blocks one after another (opened, grown, closed: never two open at once in a
 choice), then Ended per choice, then Done. UsageSeen, Pinged and Failed may stand anywhere; nothing
-follows Failed.
+follows Failed. A provider may go on after it ended a choice: more blocks, no second Ended.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ from gatewayz.pricing.usage import Usage
 
 @dataclass(slots=True)
 class Begin:
-    """The provider's first sign of life. `usage` only where it already counted the prompt."""
+    """The provider's first sign of life. `usage` only where it already counted the prompt.
+    `dialect` is whose the `extras` of the parts that follow are."""
 
+    dialect: str
     id: str | None = None
     model: str | None = None
     created_s: int | None = None
@@ -54,12 +56,14 @@ class ThinkingDelta:
 
 @dataclass(slots=True)
 class SignatureDelta:
-    """The signature of the open block, whole or the next piece of it."""
+    """The signature of the open block, whole or the next piece of it. `id`: the thought's own,
+    where it is known only now."""
 
     index: int
     signature: str
     origin: str
     choice: int = 0
+    id: str | None = None
 
 
 @dataclass(slots=True)

@@ -115,17 +115,18 @@ class ProviderClient:
 
     def _build_headers(self, provider: Provider) -> Mapping[str, str]:
         headers = {"content-type": "application/json", "accept": "*/*"}
-        if not provider.credential:
-            return headers
-        secret = self._find_secret(provider.credential)
-        if secret is None:
-            raise UpstreamAuth("The provider has no credential here.", provider=provider.slug)
-        kind, _, name = provider.auth.partition(":")
-        if kind == "header":
-            headers[name] = secret
-        else:
-            headers["authorization"] = "Bearer " + secret
+        if provider.credential:
+            secret = self._find_secret(provider.credential)
+            if secret is None:
+                raise UpstreamAuth("The provider has no credential here.", provider=provider.slug)
+            headers |= credential_headers(provider, secret)
         return headers
+
+
+def credential_headers(provider: Provider, secret: str) -> dict[str, str]:
+    """What signs a request in at a provider, as its row says (`auth`)."""
+    kind, _, name = provider.auth.partition(":")
+    return {name: secret} if kind == "header" else {"authorization": f"Bearer {secret}"}
 
 
 def upstream_error(provider: str, error: NetError, *, whole: bool = False) -> UpstreamError:

@@ -107,10 +107,11 @@ def _read(name: str, answer: HttpAnswer) -> Any:
     if answer.status < 300:
         return value
     error: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    code = error.get("code")
     raise rest_failure(
         name,
         answer.status,
-        str(error.get("code") or ""),
+        code if isinstance(code, str) else "",
         str(error.get("message") or ""),
         error.get("details"),
     )

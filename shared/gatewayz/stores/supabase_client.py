@@ -6,6 +6,7 @@ Its traps are closed: no retries (it tries GETs again for seconds), explicit tim
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import httpx
@@ -34,6 +35,14 @@ BLOB_TIMEOUT_S = 15.0
 PAGE_KEYS = 1000
 
 
+# The client's error has the code of the answer's JSON, but not the status beside it.
+_status: ContextVar[int] = ContextVar("status", default=0)
+
+
+async def _note_status(response: httpx.Response) -> None:
+    _status.set(response.status_code)
+
+
 class SupabaseClient:
     """The client of one event loop, made at its first use."""
 
@@ -48,7 +57,8 @@ class SupabaseClient:
         async with self._opening:
             if self._client is None:
                 limits = httpx.Timeout(LONGEST_CALL_S, connect=CONNECT_TIMEOUT_S)
-                self._http = httpx.AsyncClient(timeout=limits, trust_env=False)
+                hooks = {"response": [_note_status]}
+                self._http = httpx.AsyncClient(timeout=limits, trust_env=False, event_hooks=hooks)
                 options = AsyncClientOptions(
                     schema=SCHEMA,
                     auto_refresh_token=False,
@@ -104,13 +114,11 @@ class SupabasePostgres:
 
 
 def _rest_failure(name: str, error: APIError) -> Exception:
-    """An answer without a code of the database has the HTTP status in its place."""
-    code, message = str(error.code or ""), str(error.message or "")
-    status = int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 0
-    if status:
-        return rest_failure(name, status, "", message, None)
+    status, code = _status.get(), str(error.code or "")
+    if code == str(status):  # what the client says of an answer that has no code
+        code = ""
     detail = None if error.details is None else str(error.details)
-    return rest_failure(name, status, code, message, detail)
+    return rest_failure(name, status, code, str(error.message or ""), detail)
 
 
 class SupabaseBlobs:

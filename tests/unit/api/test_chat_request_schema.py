@@ -1,4 +1,4 @@
-"""The schema that the API document shows and the checks of the hot path agree on every body (D46)."""
+"""The schema of the API document and the checks of the hot path agree on every body (D46)."""
 
 from typing import Any
 
@@ -15,9 +15,10 @@ from gatewayz.dialects.openai_chat.request import _CHECKS, decode_request
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 20, 21, 128, 129, 2**31 - 1, 2**31, 2**63 - 1, -(2**63),
     0.0, 0.5, 1.0, 12.0, 2.0, 2.5, -2.0, -2.1, 10.5, 1e300, "", "auto", "default", "flex", "x" * 64,
-    "x" * 65, "x" * 256, "x" * 257, "é" * 512, "x" * 513, [], {}, [1], ["a"], ["a"] * 16, ["a"] * 17,
-    [None], [{}], [{"type": "function"}], [{"type": 1}], {"type": "auto"},
-    {"include_usage": True}, {"include_usage": None}, {"include_usage": 1}, {"include_usage": "yes"},
+    "x" * 65, "x" * 256, "x" * 257, "é" * 512, "x" * 513, [], {}, [1], ["a"],
+    ["a"] * 16, ["a"] * 17, [None], [{}], [{"type": "function"}], [{"type": 1}], {"type": "auto"},
+    {"include_usage": True}, {"include_usage": None}, {"include_usage": 1},
+    {"include_usage": "yes"},
 ]  # fmt: skip
 FIELDS = sorted({*_CHECKS, *ChatRequest.model_fields, "future", "provider"} - {"model", "messages"})
 text = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -1,9 +1,10 @@
+import asyncio
 import logging
 
 import orjson
 import pytest
 
-from gatewayz.core.log import _JsonLines, get_log, redact
+from gatewayz.core.log import _JsonLines, bind, get_log, redact
 
 SECRETS = [
     "gw_live_0aB9xkeykeykeykeykeykeykeykeykeykeykeykey",
@@ -34,3 +35,26 @@ def test_a_line_is_json_with_named_fields_and_a_redacted_error(
     assert (line["event"], line["request_id"], line["n"]) == ("it_failed", "req_1", 2)
     assert line["error"] == "ValueError"
     assert "abcdefghijklmnopqrst" not in str(line)
+
+
+async def test_what_a_task_is_about_stands_on_each_of_its_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = get_log("gatewayz.test")
+
+    async def request(name: str) -> None:
+        bind(request_id=name)
+        await asyncio.sleep(0)
+        log.warning("attempt_failed", offer="a/b")
+        await asyncio.create_task(child())
+
+    async def child() -> None:
+        log.evidence("charge_unsent", "{}")
+
+    with caplog.at_level(logging.INFO, logger="gatewayz.test"):
+        await asyncio.gather(request("req_1"), request("req_2"))
+        log.info("outside")
+    lines = [orjson.loads(_JsonLines().format(record)) for record in caplog.records]
+    named = sorted(line.get("request_id", "") for line in lines)
+    assert named == ["", "req_1", "req_1", "req_2", "req_2"]
+    assert all(line["at"].endswith("+00:00") for line in lines)

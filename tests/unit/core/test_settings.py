@@ -51,3 +51,24 @@ def test_every_setting_is_documented_and_no_secret_has_a_default() -> None:
     for row in rows:
         assert row.doc
         assert not (row.secret and row.default)
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://app.example/", "https://App.example", "app.example", "https://", "* none",
+        "https://a.example *",
+    ],
+)  # fmt: skip
+def test_an_origin_that_no_browser_would_send_is_refused(origins: str) -> None:
+    good = GOOD | {"GATEWAYZ_CORS_ORIGINS": "https://app.example, http://localhost:3000"}
+    check_serving(load_settings(good))
+    with pytest.raises(SettingsError, match="GATEWAYZ_CORS_ORIGINS"):
+        check_serving(load_settings(GOOD | {"GATEWAYZ_CORS_ORIGINS": origins}))
+
+
+def test_cookies_are_allowed_only_to_named_origins() -> None:
+    cookies = GOOD | {"GATEWAYZ_CORS_CREDENTIALS": "true"}
+    check_serving(load_settings(cookies | {"GATEWAYZ_CORS_ORIGINS": "https://app.example"}))
+    with pytest.raises(SettingsError, match="GATEWAYZ_CORS_CREDENTIALS"):
+        check_serving(load_settings(cookies))

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
-from gatewayz.api.schemas.shape import ChatId, Count, GenerationId, Passed, UnixSeconds, Usd
+from gatewayz.api.schemas.errors import ErrorBody
+from gatewayz.api.schemas.shape import ChatId, Count, GenerationId, Ours, Passed, UnixSeconds, Usd
 
 
 class CostDetails(Passed):
@@ -60,10 +61,7 @@ class ChunkChoice(Passed):
 
 
 class ChatCompletionChunk(Passed):
-    """One frame: `data: {…}`. Without choices it carries the usage; `data: [DONE]` ends the stream.
-
-    A stream that fails after its first content ends with a frame that is an Error, and no [DONE].
-    """
+    """One frame of a stream. Without choices it carries the usage."""
 
     id: ChatId
     object: Literal["chat.completion.chunk"]
@@ -73,8 +71,19 @@ class ChatCompletionChunk(Passed):
     usage: ChatUsage | None = None
 
 
+class ErrorFrame(Ours):
+    """The last frame of a stream that failed after its first content; no [DONE] follows."""
+
+    error: ErrorBody
+
+
+class ChatFrame(RootModel[ChatCompletionChunk | ErrorFrame]):
+    """What the data of an event is."""
+
+
 class RoutedChunk(ChatCompletionChunk):
-    """The same at /api/v1. A failure is a frame with `error` and finish_reason `error`."""
+    """The same at /api/v1. A failure is a frame with `error` and finish_reason `error`, then
+    comes [DONE]."""
 
     id: GenerationId
     provider: str | None = None

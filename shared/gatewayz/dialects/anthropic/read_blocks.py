@@ -25,7 +25,7 @@ from gatewayz.dialects.parts import (
 )
 
 # Where one of our own signatures of a tool call is kept until the call itself is read.
-Signatures = dict[str, tuple[str, str]]
+Signatures = dict[str, tuple[str, str | None]]
 
 
 def read_cache(holder: JsonObject, where: str) -> CacheMark | None:
@@ -142,7 +142,7 @@ def _read_redacted(
         extras = checks.rest(block, frozenset({"type", "data", "cache_control"}))
         return RedactedThinking(data, family, extras=extras)
     if sealed.call_id is not None:
-        signatures[sealed.call_id] = (sealed.origin, sealed.signature or "")
+        signatures[sealed.call_id] = (sealed.origin, sealed.signature)
         return None
     return RedactedThinking(sealed.signature or "", sealed.origin, sealed.id)
 

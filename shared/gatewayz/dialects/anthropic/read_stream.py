@@ -8,9 +8,10 @@ import orjson
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken
 from gatewayz.dialects.anthropic.errors import decode_error_event
 from gatewayz.dialects.anthropic.read_answer import restore_finish
-from gatewayz.dialects.anthropic.read_blocks import read_block, read_citation
+from gatewayz.dialects.anthropic.read_blocks import Signatures, read_block, read_citation
 from gatewayz.dialects.anthropic.usage import merge_usage, read_usage
 from gatewayz.dialects.anthropic.wire import FAMILY, NAME, read_stop
+from gatewayz.dialects.envelope import unseal
 from gatewayz.dialects.events import (
     ArgumentsDelta,
     Begin,
@@ -46,6 +47,7 @@ class MessagesDecoder:
         self._kind = ""  # of the open block
         self._opaque: JsonObject | None = None  # a server tool's call, until its input is whole
         self._input: list[str] = []
+        self._signatures: Signatures = {}
         self._usage: JsonObject = {}
         self._begun = self._ended = self._over = False
 
@@ -116,7 +118,7 @@ class MessagesDecoder:
         self._begun = True
         usage = message.get("usage")
         self._usage = usage if type(usage) is dict else {}
-        begin = Begin(id=message.get("id"), model=message.get("model"))
+        begin = Begin(NAME, id=message.get("id"), model=message.get("model"))
         out.append(begin)
         if self._usage:
             counted = self._count(out)
@@ -165,14 +167,28 @@ class MessagesDecoder:
                 if block.get("thinking"):
                     out.append(ThinkingDelta(self._index, block["thinking"]))
                 if block.get("signature"):
-                    signed = SignatureDelta(self._index, block["signature"], self._family)
-                    out.append(signed)
+                    self._sign(block["signature"], out)
             case _ if type(block.get("input")) is dict:
                 self._opaque, self._input = block, []
             case _:
-                part = read_block(block, "content_block", family=self._family)
-                if part is not None:
+                signatures = self._signatures
+                part = read_block(
+                    block, "content_block", family=self._family, signatures=signatures
+                )
+                if part is None:  # a signature for the call that follows
+                    self._kind = ""
+                    self._index -= 1
+                else:
                     out.append(BlockStart(self._index, part))
+
+    def _sign(self, signature: str, out: list[Event]) -> None:
+        """A signature of this family, or one that a gateway like us sealed for its caller."""
+        sealed = unseal(signature)
+        if sealed is None:
+            out.append(SignatureDelta(self._index, signature, self._family))
+            return
+        given = sealed.signature or ""
+        out.append(SignatureDelta(self._index, given, sealed.origin, id=sealed.id))
 
     def _start_call(self, block: JsonObject, out: list[Event]) -> None:
         name = block["name"]
@@ -186,7 +202,15 @@ class MessagesDecoder:
             return
         known = ("type", "id", "name", "input")
         extras = {k: v for k, v in block.items() if k not in known}
-        call = ToolCall(block["id"], self._notes.names.get(name, name), "", extras=extras)
+        origin, signature = self._signatures.pop(block["id"], ("", None))
+        call = ToolCall(
+            block["id"],
+            self._notes.names.get(name, name),
+            "",
+            signature=signature,
+            origin=origin,
+            extras=extras,
+        )
         out.append(BlockStart(self._index, call))
         if text:
             out.append(ArgumentsDelta(self._index, text))
@@ -202,7 +226,7 @@ class MessagesDecoder:
             case "input_json_delta":
                 self._json(delta["partial_json"], out)
             case "signature_delta":
-                out.append(SignatureDelta(self._index, delta["signature"], self._family))
+                self._sign(delta["signature"], out)
             case "citations_delta":
                 self._cite(delta["citation"], out)
 

@@ -28,10 +28,10 @@ RAW_FIELD = "_raw"
 
 def write_generation(generation: Generation, reply: Reply, report: UsageReport) -> bytes:
     choice = generation.choices[0]
+    own = generation.dialect == NAME
     content: list[JsonObject] = []
     for part in choice.parts:
-        content += write_part(part)
-    own = generation.dialect == NAME
+        content += write_part(part, own=own)
     finish = choice.finish
     body: JsonObject = {
         "id": public_id(reply.request_id, ID_PREFIX),
@@ -54,17 +54,24 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
     return orjson.dumps(body)
 
 
-def write_part(part: Part) -> list[JsonObject]:
+def write_part(part: Part, *, own: bool) -> list[JsonObject]:
     """The blocks of one part of an answer; none for what this dialect cannot show."""
+    written = _write_blocks(part)
+    if own and written and not isinstance(part, Opaque):
+        written[-1] = {**written[-1], **getattr(part, "extras", {})}
+    return written
+
+
+def _write_blocks(part: Part) -> list[JsonObject]:
     match part:
         case Text():
-            return [{**blocks.write_text(part), **part.extras}] if part.text else []
+            return [blocks.write_text(part)] if part.text else []
         case Refusal():
             return [{"type": "text", "text": part.text}] if part.text else []
         case Thinking():
-            return [{**blocks.write_thinking(part), **part.extras}]
+            return [blocks.write_thinking(part)]
         case RedactedThinking():
-            return [{**blocks.write_redacted(part), **part.extras}]
+            return [blocks.write_redacted(part)]
         case ToolCall():
             signed = [blocks.write_call_signature(part)] if part.signature else []
             return [*signed, write_call(part)]

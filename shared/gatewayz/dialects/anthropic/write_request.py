@@ -263,6 +263,8 @@ class _Writer:
                 continue
             if self.own:
                 body[name] = value
+            elif name == "top_k" and value < 1:
+                continue  # elsewhere the word for no limit
             elif NO_SAMPLING in self.target.quirks or (thinks and not _goes(name, value)):
                 self.losses.drop(name)
             elif name == "top_p" and "temperature" in body:

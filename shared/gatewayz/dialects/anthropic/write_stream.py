@@ -14,6 +14,7 @@ from gatewayz.dialects.anthropic.usage import write_usage
 from gatewayz.dialects.anthropic.wire import (
     ID_PREFIX,
     MESSAGE_STOP,
+    NAME,
     PING,
     write_stop,
 )
@@ -55,8 +56,9 @@ class MessagesEncoder:
         self._part: Part | None = None  # the open block
         self._signature: list[str] = []
         self._origin = ""
+        self._identity: str | None = None
         self._finish: Finish | None = None
-        self._called = self._refused = self._begun = self._pinged = False
+        self._called = self._refused = self._begun = self._pinged = self._own = False
 
     # ------------------------------------------------------------------ events
 
@@ -82,10 +84,11 @@ class MessagesEncoder:
                 return self._stop()
             case SignatureDelta():
                 self._signature.append(event.signature)
-                self._origin = event.origin
+                self._origin, self._identity = event.origin, event.id
             case CitationDelta():
                 return self._citation(event)
             case Begin():
+                self._own = event.dialect == NAME
                 return self._begin(event.usage)
             case Ended():
                 self._finish = event.finish
@@ -132,18 +135,18 @@ class MessagesEncoder:
                     out += self._whole(blocks.write_call_signature(part))
                 call_id = safe_id(part.id, limit=512, prefix="toolu_")
                 named = {"type": "tool_use", "id": call_id, "name": part.name, "input": {}}
-                out += self._open({**named, **part.extras}, part)
+                out += self._open({**named, **(part.extras if self._own else {})}, part)
                 out += self._delta(b'"input_json_delta","partial_json":', part.arguments)
             case _:
                 self._part = None
-                for block in write_part(part):
+                for block in write_part(part, own=self._own):
                     out += self._whole(block)
         return out
 
     def _open(self, block: JsonObject, part: Part) -> bytes:
         self._index += 1
         self._part = part
-        self._signature, self._origin = [], ""
+        self._signature, self._origin, self._identity = [], "", None
         out = frame("content_block_start", {"index": self._index, "content_block": block})
         if not self._pinged:
             self._pinged = True
@@ -163,7 +166,7 @@ class MessagesEncoder:
         if isinstance(part, Thinking):
             origin = self._origin or part.origin
             given = "".join(self._signature) or None
-            signature = blocks.sealed_signature(origin, given, part.id)
+            signature = blocks.sealed_signature(origin, given, self._identity or part.id)
             delta = {"type": "signature_delta", "signature": signature}
             out = frame("content_block_delta", {"index": self._index, "delta": delta})
         out += frame("content_block_stop", {"index": self._index})

@@ -22,15 +22,16 @@ from gatewayz.dialects.form import JsonObject
 from gatewayz.dialects.media import read_source
 from gatewayz.dialects.openai_chat.mend import ToolCalls, mend_content
 from gatewayz.dialects.openai_chat.read_message import read_citation, read_signature
-from gatewayz.dialects.openai_chat.thoughts import read_thoughts
+from gatewayz.dialects.openai_chat.thoughts import read_numbered
 from gatewayz.dialects.parts import Image, RedactedThinking, Refusal, Text, Thinking, ToolCall
 
 
 class _Call:
-    __slots__ = ("id", "name", "pieces", "signature", "state")
+    __slots__ = ("custom", "id", "name", "pieces", "signature", "state")
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
+        self.custom = False
         self.name = ""
         self.pieces: list[str] = []
         self.signature: str | None = None
@@ -40,7 +41,18 @@ class _Call:
 class Blocks:
     """`prefix` makes the ids of calls that came without one."""
 
-    __slots__ = ("_calls", "_choice", "_family", "_index", "_open", "_out", "broken", "tools")
+    __slots__ = (
+        "_calls",
+        "_choice",
+        "_family",
+        "_index",
+        "_latest",
+        "_open",
+        "_out",
+        "_thought",
+        "broken",
+        "tools",
+    )
 
     def __init__(self, choice: int, prefix: str, family: str) -> None:
         self.tools = ToolCalls(prefix)
@@ -48,8 +60,10 @@ class Blocks:
         self._choice = choice
         self._family = family
         self._index = -1
+        self._thought = 0  # the number of the last thought
         self._open = ""  # the kind of the open block
-        self._calls: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._latest: dict[int, _Call] = {}  # by the provider's index
         self._out: list[Event] = []
 
     def add(self, delta: JsonObject, logprobs: Any = None) -> list[Event]:
@@ -79,7 +93,7 @@ class Blocks:
         if type(calls) is list and calls:
             self._call(calls)
         function = delta.get("function_call")
-        if type(function) is dict:
+        if type(function) is dict and any(function.values()):
             self._call([{"index": 0, "function": function}])
         for item in _list(delta.get("annotations")):
             if (citation := read_citation(item)) and self._open == "text":
@@ -91,12 +105,13 @@ class Blocks:
                 self._stop()
 
     def _think(self, delta: JsonObject) -> None:
-        for part in read_thoughts(delta, self._family):
+        for number, part in read_numbered(delta, self._family):
             if isinstance(part, RedactedThinking):
                 self._start("redacted", part)
                 self._stop()
                 continue
-            if self._open != "thinking":
+            if self._open != "thinking" or number != self._thought:
+                self._thought = number
                 self._start("thinking", Thinking("", origin=part.origin, id=part.id))
             if part.text:
                 self._out.append(ThinkingDelta(self._index, part.text, self._choice))
@@ -109,19 +124,26 @@ class Blocks:
         for delta in deltas:
             if type(delta) is not dict:
                 continue
-            index = delta["index"]
-            call = self._calls.get(index)
-            if call is None:
-                call = self._calls[index] = _Call(delta.get("id") or f"call_{index}")
             function = delta.get("function")
-            custom = delta.get("custom")
-            held = function if type(function) is dict else custom
+            call = self._find(delta)
+            call.custom = call.custom or delta.get("type") == "custom"
+            held = function if type(function) is dict else delta.get("custom")
             name = held.get("name") if type(held) is dict else None
             if type(name) is str and name and not call.name:
                 call.name = name
             call.signature = call.signature or read_signature(delta)
             piece = held.get("arguments") or held.get("input") if type(held) is dict else None
             self._piece(call, piece if type(piece) is str else "")
+
+    def _find(self, delta: JsonObject) -> _Call:
+        """The call a delta belongs to. Some providers number all calls 0: another id is another
+        call, whatever its number."""
+        index, call_id = delta["index"], delta.get("id")
+        call = self._latest.get(index)
+        if call is None or (call_id and call_id != call.id and type(call_id) is str):
+            call = self._latest[index] = _Call(call_id or f"call_{index}")
+            self._calls.append(call)
+        return call
 
     def _piece(self, call: _Call, piece: str) -> None:
         if piece:
@@ -136,7 +158,7 @@ class Blocks:
 
     def _may_open(self, call: _Call) -> bool:
         """Whether every call before this one is complete."""
-        for other in self._calls.values():
+        for other in self._calls:
             if other is call:
                 return True
             if other.state == "waiting" or not (other.state == "closed" or _is_json(other)):
@@ -145,7 +167,7 @@ class Blocks:
 
     def _open_call(self, call: _Call) -> None:
         origin = "google" if call.signature else ""
-        part = ToolCall(call.id, call.name, "", signature=call.signature, origin=origin)
+        part = ToolCall(call.id, call.name, "", call.custom, call.signature, origin)
         self._start("call", part)
         call.state = "open"
         if call.pieces:
@@ -161,7 +183,7 @@ class Blocks:
         if self._open:
             self._out.append(BlockStop(self._index, self._choice))
         if self._open == "call":
-            for call in self._calls.values():
+            for call in self._calls:
                 if call.state == "open":
                     call.state = "closed"
         self._open = ""
@@ -169,7 +191,7 @@ class Blocks:
     def close(self) -> list[Event]:
         """The choice is over: what waited goes out, and the open block is closed."""
         self._out = []
-        for call in self._calls.values():
+        for call in self._calls:
             if call.state == "waiting" and (call.name or call.pieces):
                 self._open_call(call)
         self._stop()

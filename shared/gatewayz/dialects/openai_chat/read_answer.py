@@ -51,8 +51,9 @@ def read_generation(raw: bytes, target: Target) -> Generation:
 def _choice(choice: JsonObject, prefix: str, family: str) -> Choice:
     message = dict(choice["message"])
     mend_message(message, prefix)
-    if message.get("function_call") and not message.get("tool_calls"):
-        call = {"id": f"call_{prefix}_0", "type": "function", "function": message["function_call"]}
+    function = message.get("function_call")
+    if type(function) is dict and function.get("name") and not message.get("tool_calls"):
+        call = {"id": f"call_{prefix}_0", "type": "function", "function": function}
         message["tool_calls"] = [call]
     parts = read_assistant(message, "choices[].message", family=family)
     called = any(isinstance(part, ToolCall) for part in parts)

@@ -11,6 +11,7 @@ from gatewayz.dialects.openai_chat.blocks import Blocks
 from gatewayz.dialects.openai_chat.errors import decode_error_object
 from gatewayz.dialects.openai_chat.finishes import read_finish
 from gatewayz.dialects.openai_chat.mend import FAILED_REASONS
+from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost, find_usage, read_usage
 from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
 
@@ -68,7 +69,8 @@ class ChatDecoder:
         if type(chunk) is not dict:
             return self._fail("The provider sent an event of an unknown form.")
         failed = event.event == "error" or chunk.get("error") or chunk.get("object") == "error"
-        if failed:
+        # A complete answer stays complete whatever is said after it.
+        if failed and len(self._ended) < self._n:
             return self._failed(chunk)
         out: list[Event] = []
         if not self._begun:
@@ -87,6 +89,7 @@ class ChatDecoder:
         native, model, created = chunk.get("id"), chunk.get("model"), chunk.get("created")
         self._prefix = "".join(filter(str.isalnum, str(native or "")))[-12:].lower()
         return Begin(
+            NAME,
             id=native if type(native) is str else None,
             model=model if type(model) is str else None,
             created_s=created if type(created) is int else None,
@@ -112,7 +115,7 @@ class ChatDecoder:
             prefix = f"{self._prefix}_{index}"
             blocks = self._choices[index] = Blocks(index, prefix, self._target.family)
         delta = choice.get("delta")
-        if type(delta) is dict and delta and index not in self._ended:
+        if type(delta) is dict and delta:
             logprobs: Any = choice.get("logprobs")
             held = logprobs.get("content") if type(logprobs) is dict else None
             out += blocks.add(delta, held)
@@ -120,7 +123,11 @@ class ChatDecoder:
                 out += self._fail("The provider mixed a tool call with what came after it.")
                 return False
         native = choice.get("finish_reason")
-        if not native or index in self._ended:
+        if not native:
+            return True
+        if index in self._ended:
+            # Some providers finish with each of several tool calls.
+            out += blocks.close()
             return True
         if native in FAILED_REASONS or choice.get("error"):
             out += self._failed({**chunk, **choice})

@@ -20,17 +20,33 @@ TEXT_FIELDS = ("reasoning_content", "reasoning")
 def read_thoughts(
     message: Mapping[str, Any], family: str = ""
 ) -> list[Thinking | RedactedThinking]:
-    """The thoughts of a message or delta; details first, since only they can be sent back."""
+    """The thoughts of a message; details first, since only they can be sent back."""
+    return [part for _, part in read_numbered(message, family)]
+
+
+def read_numbered(
+    message: Mapping[str, Any], family: str = ""
+) -> list[tuple[int, Thinking | RedactedThinking]]:
+    """The same, or pieces of them in a delta, with the number of the thought each belongs to."""
     details = message.get("reasoning_details")
     if type(details) is list and details:
-        found = [part for detail in details if (part := _read_detail(detail, family))]
+        found = [
+            (_number(detail), part)
+            for detail in details
+            if (part := _read_detail(detail, family)) is not None
+        ]
         if found:
             return found
     for name in TEXT_FIELDS:
         value = message.get(name)
         if type(value) is str and value:
-            return [Thinking(value)]
+            return [(0, Thinking(value))]
     return []
+
+
+def _number(detail: JsonObject) -> int:
+    index = detail.get("index")
+    return index if type(index) is int else 0
 
 
 def _read_detail(detail: Any, family: str) -> Thinking | RedactedThinking | None:

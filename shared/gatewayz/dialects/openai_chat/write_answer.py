@@ -29,6 +29,7 @@ ID_PREFIXES: dict[Style, str] = {"openai": "chatcmpl-", "openrouter": "gen-"}
 
 def write_generation(generation: Generation, reply: Reply, report: UsageReport) -> bytes:
     chat_id = public_id(reply.request_id, ID_PREFIXES[reply.style])
+    own = generation.dialect == NAME
     body: JsonObject = {
         "id": chat_id,
         "object": "chat.completion",
@@ -38,21 +39,22 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
     if reply.style == "openrouter":
         body["provider"] = reply.provider
     body["choices"] = [
-        _choice(choice, index, reply.style) for index, choice in enumerate(generation.choices)
+        _choice(choice, index, reply.style, own=own)
+        for index, choice in enumerate(generation.choices)
     ]
-    if generation.dialect == NAME:
+    if own:
         body.update({k: v for k, v in generation.extras.items() if k not in body})
         if generation.service_tier is not None:
             body["service_tier"] = generation.service_tier
-    raw = generation.raw_usage if generation.dialect == NAME else None
+    raw = generation.raw_usage if own else None
     if raw is None and generation.usage is not None:
         raw = usage_object(generation.usage)
     body["usage"] = encode_usage(raw, report, reply.style)
     return orjson.dumps(body)
 
 
-def _choice(choice: Choice, index: int, style: Style) -> JsonObject:
-    message = write_answer_message(choice.parts, style)
+def _choice(choice: Choice, index: int, style: Style, *, own: bool) -> JsonObject:
+    message = write_answer_message(choice.parts, style, own=own)
     finish = write_finish(choice.finish, "tool_calls" in message)
     native = choice.finish and choice.finish.native
     if finish == "content_filter" and native == "refusal" and message["refusal"] is None:
@@ -68,7 +70,7 @@ def _choice(choice: Choice, index: int, style: Style) -> JsonObject:
     return written
 
 
-def write_answer_message(parts: tuple[Part, ...], style: Style) -> JsonObject:
+def write_answer_message(parts: tuple[Part, ...], style: Style, *, own: bool) -> JsonObject:
     spoken = [p for p in parts if isinstance(p, Text)]
     refusals = [p.text for p in parts if isinstance(p, Refusal)]
     thoughts: list[Thinking | RedactedThinking] = [
@@ -90,7 +92,8 @@ def write_answer_message(parts: tuple[Part, ...], style: Style) -> JsonObject:
         message["images"] = [image for image in images if image is not None]
     for part in parts:
         if isinstance(part, Audio):
-            message["audio"] = {"data": part.source.value, **part.extras}
-    if calls := [write_call(p) for p in parts if isinstance(p, ToolCall)]:
-        message["tool_calls"] = calls
+            message["audio"] = {"data": part.source.value, **(part.extras if own else {})}
+    calls = [p for p in parts if isinstance(p, ToolCall)]
+    if calls:
+        message["tool_calls"] = [{**write_call(p), **(p.extras if own else {})} for p in calls]
     return message

@@ -28,17 +28,17 @@ def write_cache(mark: CacheMark | None) -> JsonObject:
 
 
 def write_part(part: Part) -> JsonObject | None:
-    """A content part; None for what chat completions have no part for."""
+    """A content part without its extras; None for what chat completions have no part for."""
     match part:
         case Text():
-            return {"type": "text", "text": part.text, **part.extras}
+            return {"type": "text", "text": part.text}
         case Image():
             if part.source.kind not in ("data", "url"):
                 return None
             image = {"url": part.source.data_url}
             if part.detail is not None:
                 image["detail"] = part.detail
-            return {"type": "image_url", "image_url": image, **part.extras}
+            return {"type": "image_url", "image_url": image}
         case Audio():
             audio = {"data": part.source.value, "format": part.format}
             return None if part.source.kind != "data" else _typed("input_audio", audio)
@@ -79,7 +79,6 @@ def write_call(call: ToolCall) -> JsonObject:
         "id": call.id,
         "type": kind,
         kind: {"name": call.name, field: call.arguments},
-        **call.extras,
     }
     if call.signature is not None:
         written["extra_content"] = {"google": {"thought_signature": call.signature}}

@@ -206,11 +206,8 @@ class _Writer:
         if written is None:
             kind = part.kind if isinstance(part, Opaque) else type(part).__name__.lower()
             raise self.losses.refuse(where, f"A part of type '{kind}' is not supported.")
-        extras = getattr(part, "extras", {})
-        if not self.own and extras:
-            self.losses.leave_extras(extras, "messages.content")
-            written = {k: v for k, v in written.items() if k not in extras}
-        return {**written, **self._cache(getattr(part, "cache", None))}
+        extras = self._extras(getattr(part, "extras", {}), "messages.content")
+        return {**written, **extras, **self._cache(getattr(part, "cache", None))}
 
     def _results(self, message: Message, where: str) -> list[JsonObject]:
         """One message each; pictures, which tool messages cannot hold, follow as a user's."""
@@ -249,8 +246,7 @@ class _Writer:
                 thoughts.append(part)
             elif isinstance(part, ToolCall):
                 extras = self._extras(part.extras, "messages.tool_calls")
-                call = ToolCall(part.id, part.name, part.arguments, part.custom, part.signature)
-                calls.append({**write_call(call), **extras})
+                calls.append({**write_call(part), **extras})
             elif isinstance(part, Refusal):
                 written["refusal"] = part.text
             elif isinstance(part, Opaque) and part.dialect != NAME:

@@ -28,6 +28,7 @@ from gatewayz.dialects.openai_chat.errors import error_object
 from gatewayz.dialects.openai_chat.finishes import write_finish
 from gatewayz.dialects.openai_chat.frames import DONE, KEEPALIVE, created_s, frame
 from gatewayz.dialects.openai_chat.layout import usage_object
+from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.thoughts import write_detail
 from gatewayz.dialects.openai_chat.usage import encode_usage
 from gatewayz.dialects.openai_chat.write_answer import ID_PREFIXES
@@ -73,6 +74,7 @@ class ChatEncoder:
         }
         if reply.style == "openrouter":
             self._ours["provider"] = reply.provider
+        self._own = False
         self._null_usage = reply.include_usage and reply.style == "openai"
         self._choices = {index: _Choice() for index in range(reply.n)}
         head = orjson.dumps(self._ours)[:-1]
@@ -97,6 +99,7 @@ class ChatEncoder:
             case CitationDelta():
                 return self._citation(event)
             case Begin():
+                self._own = event.dialect == NAME
                 return b"".join(map(self._role, self._choices))
             case Ended():
                 self._choice(event.choice).finish = event.finish
@@ -166,6 +169,8 @@ class ChatEncoder:
             case ToolCall():
                 choice.calls += 1
                 call = {"index": choice.calls - 1, **write_call(part)}
+                if self._own:
+                    call.update(part.extras)
                 return self._delta({"tool_calls": [call]}, event.choice)
             case Image():
                 return self._delta({"images": [write_part(part)]}, event.choice)
@@ -188,7 +193,7 @@ class ChatEncoder:
             return self._delta({"tool_calls": [call]}, event.choice)
         if not isinstance(choice.part, Thinking):
             return b""
-        signed = Thinking("", event.signature, event.origin, choice.part.id)
+        signed = Thinking("", event.signature, event.origin, event.id or choice.part.id)
         detail = write_detail(signed, choice.thoughts)
         return self._delta({"reasoning_details": [detail]}, event.choice)
 

@@ -1,0 +1,1 @@
+"""The generateContent protocol, on both sides."""

@@ -1,0 +1,1 @@
+"""The legacy Completions protocol: a prompt in, its continuation out."""

@@ -1,0 +1,1 @@
+"""The Responses protocol, for clients that speak it and providers that serve it."""
