@@ -145,8 +145,9 @@ def _beside(results: Results) -> list[str]:
         shares = ", ".join(f"{name} {number(us)}" for name, us in soak["cpu_us"].items())
         out += [
             "",
-            f"60 s at 500 rps: {soak['requests']:,} answers; p50 {number(soak['p50_ms'])} ms, "
-            f"p99 {number(soak['p99_ms'])} ms; at most {soak['waiting']:,} messages waiting, "
+            f"{number(soak['seconds'])} s at 500 rps: {soak['requests']:,} answers; "
+            f"p50 {number(soak['p50_ms'])} ms, p99 {number(soak['p99_ms'])} ms; "
+            f"at most {soak['waiting']:,} messages waiting, "
             f"the oldest {number(soak['oldest_s'])} s; drained {number(soak['drain_s'])} s after "
             f"the last answer. CPU µs per request: {shares}.",
         ]

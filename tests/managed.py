@@ -16,9 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from gatewayz.local import process
 from gatewayz.local.postgres import PostgresProcess
@@ -154,6 +152,8 @@ class Aws:
     url: str
 
     def client(self, service: str) -> Any:
+        import boto3  # here, because most tests that import this module have no AWS
+
         return boto3.session.Session().client(service, endpoint_url=self.url, region_name=REGION)
 
     def make_queue(self, name: str = "charges") -> str:
@@ -173,6 +173,8 @@ class Aws:
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

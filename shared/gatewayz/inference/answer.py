@@ -1,12 +1,12 @@
 """One buffered request: attempts until an offer gives a whole answer, then settle, then send."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from gatewayz.catalog.model import Offer
 from gatewayz.core.errors import GatewayError, UpstreamTimeout
+from gatewayz.dialects.exchange import Delivered, Exchange
 from gatewayz.inference.finish import bill
-from gatewayz.inference.job import Job, request_headers
+from gatewayz.inference.job import Job, request_headers, served_headers
 from gatewayz.providers.config import Provider
 from gatewayz.routing.run import run_attempts
 
@@ -17,7 +17,8 @@ JSON = (b"content-type", b"application/json")
 class _Answered:
     offer: Offer
     provider: Provider
-    answer: Any
+    exchange: Exchange
+    answer: Delivered
 
 
 async def answer_whole(job: Job) -> None:
@@ -29,14 +30,14 @@ async def answer_whole(job: Job) -> None:
         left_s = job.deadline.left_s()
         if left_s <= 0:
             raise UpstreamTimeout("The request took too long.", stage="total")
+        exchange = job.exchange(offer, provider)
         raw = await job.gateway.client.send(
             provider,
-            job.operation.path,
-            job.operation.encode(offer, provider, job.admitted.limit_tokens),
+            exchange,
             timeout_s=min(left_s, provider.timeouts.total_s or left_s),
             max_bytes=job.gateway.settings.http.max_answer_bytes,
         )
-        return _Answered(offer, provider, job.operation.read_answer(raw.body, provider))
+        return _Answered(offer, provider, exchange, exchange.read_answer(raw))
 
     try:
         answered = await run_attempts(job.offers, attempt, job.charge.attempts)
@@ -51,17 +52,16 @@ async def _deliver(job: Job, answered: _Answered) -> None:
         job.charge,
         answered.answer,
         answered.offer,
-        provider.usage,
         prompt_tokens=job.operation.prompt_tokens,
         hold_nanos=job.admitted.hold.amount_nanos,
         outcome="completed",
     )
     job.stop_clock(None)
     freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
-    body = job.operation.render_answer(answered.answer, job.charge.request_id, provider, report)
+    body = answered.exchange.render_answer(answered.answer, report)
     headers = [
         JSON,
-        (b"x-provider", provider.slug.encode()),
+        *served_headers(provider, answered.exchange),
         *request_headers(job.call, job.charge.request_id),
     ]
     await job.call.answer(200, body, headers)

@@ -4,15 +4,15 @@ The upstream's usage wins over any estimate; an explicit zero stays zero; missin
 usage is metered from what was delivered, marked `estimated`, and never above the hold.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from gatewayz.billing.settlement import ChargeMessage, Outcome
 from gatewayz.catalog.model import Offer
 from gatewayz.core.log import get_log
 from gatewayz.core.money import NANOS_PER_USD
+from gatewayz.dialects.exchange import Delivered
 from gatewayz.dialects.form import UsageReport
-from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
+from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.pricing.charge import Line, UnpricedUsage, lines_of
 from gatewayz.pricing.estimate import likely_share
 from gatewayz.pricing.usage import Usage
@@ -24,31 +24,17 @@ UNKNOWN_CONTEXT_TOKENS = 10_000_000
 PLAUSIBLE_CONTEXTS = 2
 
 
-class Delivered(Protocol):
-    """What an upstream's answer, whole or streamed, says of itself."""
-
-    @property
-    def usage(self) -> Mapping[str, Any] | None: ...
-    @property
-    def stated_cost(self) -> Any: ...
-    @property
-    def finish(self) -> str | None: ...
-    @property
-    def output_tokens_estimate(self) -> int: ...
-
-
 def bill(
     charge: ChargeMessage,
     delivered: Delivered,
     offer: Offer,
-    paths: Mapping[str, Any],
     *,
     prompt_tokens: int,
     hold_nanos: int,
     outcome: Outcome,
 ) -> UsageReport:
     """Write outcome, lines and amount into `charge`; the report its answer shows."""
-    usage = _stated_usage(charge, delivered, offer, paths)
+    usage = _stated_usage(charge, delivered, offer)
     charge.outcome, charge.finish = outcome, delivered.finish
     charge.cost_stated_nanos = stated_nanos(delivered.stated_cost)
     output = delivered.output_tokens_estimate
@@ -76,13 +62,11 @@ def metered_lines(offer: Offer, prompt_tokens: int, output_tokens: int) -> tuple
     return lines_of(usage, offer.price)
 
 
-def _stated_usage(
-    charge: ChargeMessage, delivered: Delivered, offer: Offer, paths: Mapping[str, Any]
-) -> Usage | None:
+def _stated_usage(charge: ChargeMessage, delivered: Delivered, offer: Offer) -> Usage | None:
     """The upstream's usage when it states one that can be true and has a price."""
     assert offer.price is not None
     try:
-        usage = read_usage(delivered.usage, paths)
+        usage = delivered.counted()
         if usage is None:
             return None
         limit = PLAUSIBLE_CONTEXTS * (offer.context_tokens or UNKNOWN_CONTEXT_TOKENS)

@@ -1,7 +1,7 @@
 """One admitted request on its way: what every step of the use-case reads and writes."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from gatewayz.billing.settlement import ChargeMessage
 from gatewayz.catalog.model import Offer
@@ -9,6 +9,7 @@ from gatewayz.core import clock
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.ids import public_id
+from gatewayz.dialects.exchange import Exchange
 from gatewayz.inference.admit import Admitted
 from gatewayz.inference.gateway import Gateway
 from gatewayz.net.asgi import Call, RawHeaders
@@ -16,9 +17,9 @@ from gatewayz.providers.config import Provider
 
 
 class Operation(Protocol):
-    """A kind of request (D39): estimate (the sizes), encode, read usage, render."""
+    """A kind of request (D39): its sizes for the estimate; its exchange with an offer, which
+    encodes, reads usage and renders; its errors."""
 
-    path: str
     keepalive: bytes
     model: str
     stream: bool
@@ -28,12 +29,9 @@ class Operation(Protocol):
     end_user: str | None
     session: str | None
 
-    def encode(self, offer: Offer, provider: Provider, limit_tokens: int | None) -> bytes: ...
-    def read_answer(self, raw: bytes, provider: Provider) -> Any: ...
-    def render_answer(
-        self, answer: Any, request_id: str, provider: Provider, report: Any
-    ) -> bytes: ...
-    def open_stream(self, request_id: str, provider: Provider) -> Any: ...
+    def exchange(
+        self, offer: Offer, provider: Provider, request_id: str, limit_tokens: int | None
+    ) -> Exchange: ...
     def render_error(
         self, error: GatewayError, request_id: str | None
     ) -> tuple[int, bytes, RawHeaders]: ...
@@ -60,6 +58,12 @@ class Job:
         self.charge.provider = provider.slug
         self.charge.price_version = offer.price.version
 
+    def exchange(self, offer: Offer, provider: Provider) -> Exchange:
+        """This request at this offer, within the limit that the balance allows."""
+        return self.operation.exchange(
+            offer, provider, self.charge.request_id, self.admitted.limit_tokens
+        )
+
     def stop_clock(self, first_content_s: float | None) -> None:
         self.charge.total_ms = round((clock.monotonic_s() - self.started_s) * 1000)
         if first_content_s is not None:
@@ -77,6 +81,14 @@ def request_headers(call: Call, request_id: str | None) -> RawHeaders:
         headers.append((b"x-request-id", label.encode()))
     if request_id is not None:
         headers.append((b"x-generation-id", public_id(request_id, "gen-").encode()))
+    return headers
+
+
+def served_headers(provider: Provider, exchange: Exchange) -> RawHeaders:
+    """Who answered, and which of the caller's parameters it does not take."""
+    headers = [(b"x-provider", provider.slug.encode())]
+    if exchange.request.dropped:
+        headers.append((b"x-gatewayz-dropped-params", ", ".join(exchange.request.dropped).encode()))
     return headers
 
 

@@ -11,10 +11,10 @@ from gatewayz.billing.settlement import Outcome
 from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
 from gatewayz.core.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gatewayz.dialects.exchange import Exchange, Stream
 from gatewayz.dialects.form import UsageReport
-from gatewayz.dialects.openai_chat.stream import ChatStream
 from gatewayz.inference.finish import bill, metered_lines
-from gatewayz.inference.job import Job, request_headers
+from gatewayz.inference.job import Job, request_headers, served_headers
 from gatewayz.inference.watch import LAST_WRITE_S, CallerLeft, Watch
 from gatewayz.net.http import HttpStream, NetError
 from gatewayz.providers.client import upstream_error
@@ -42,8 +42,9 @@ class _Interrupted(Exception):
 class _Opened:
     offer: Offer
     provider: Provider
+    exchange: Exchange
     upstream: HttpStream
-    chat: ChatStream
+    chat: Stream
     first: bytes
 
 
@@ -97,23 +98,22 @@ class StreamRelay:
         job.serve_by(offer, provider)
         watch.stops_billing = provider.cancel_stops_billing
         limit_s = provider.timeouts.first_token(reasons=offer.reasons)
-        body = job.operation.encode(offer, provider, job.admitted.limit_tokens)
+        exchange = job.exchange(offer, provider)
         upstream: HttpStream | None = None
         try:
             async with asyncio.timeout(None) as limit:
                 watch.arm(limit, "first_token", limit_s)
                 upstream = await job.gateway.client.open(
                     provider,
-                    job.operation.path,
-                    body,
+                    exchange,
                     timeout_s=limit_s,
                     total_s=max(1.0, job.deadline.left_s()),
                 )
-                chat = job.operation.open_stream(job.charge.request_id, provider)
-                first = await self._read_to_content(upstream, chat, provider)
+                chat = exchange.open_stream()
+                first = await self._read_to_content(upstream, chat)
             if chat.started:
                 watch.content()
-            return _Opened(offer, provider, upstream, chat, first)
+            return _Opened(offer, provider, exchange, upstream, chat, first)
         except BaseException as error:
             if upstream is not None:
                 await upstream.aclose()
@@ -127,9 +127,7 @@ class StreamRelay:
         finally:
             watch.disarm()
 
-    async def _read_to_content(
-        self, upstream: HttpStream, chat: ChatStream, provider: Provider
-    ) -> bytes:
+    async def _read_to_content(self, upstream: HttpStream, chat: Stream) -> bytes:
         while not chat.started and not chat.done:
             block = await upstream.read(READ_LIMIT_S)
             first = chat.feed(block) if block else chat.end()
@@ -150,8 +148,8 @@ class StreamRelay:
             async with asyncio.timeout(None) as limit:
                 watch.arm(limit, "idle", opened.provider.timeouts.idle_s)
                 if not call.started:
-                    provider_header = (b"x-provider", opened.provider.slug.encode())
-                    await call.start(200, [*self._headers, provider_header])
+                    served = served_headers(opened.provider, opened.exchange)
+                    await call.start(200, [*self._headers, *served])
                 if opened.first:
                     await watch.write(opened.first)
                 await self._pump(opened)
@@ -197,7 +195,6 @@ class StreamRelay:
             job.charge,
             opened.chat,
             opened.offer,
-            opened.provider.usage,
             prompt_tokens=job.operation.prompt_tokens,
             hold_nanos=job.admitted.hold.amount_nanos,
             outcome=outcome,
@@ -210,7 +207,7 @@ class StreamRelay:
         await freed
 
     async def _last_bytes(
-        self, chat: ChatStream, failure: GatewayError | CallerLeft | None, report: UsageReport
+        self, chat: Stream, failure: GatewayError | CallerLeft | None, report: UsageReport
     ) -> None:
         self._watch.stop()
         if self._watch.left_at_s is not None or isinstance(failure, CallerLeft):

@@ -14,14 +14,14 @@ from gatewayz.core.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gatewayz.dialects.openai_chat.errors import decode_error
+from gatewayz.dialects.exchange import Exchange
+from gatewayz.dialects.protocol import HttpRequest
 from gatewayz.net.http import (
     BodyTooLarge,
     ConnectFailed,
     ConnectionBroken,
     ConnectTimeout,
     HeadTimeout,
-    HttpAnswer,
     HttpClient,
     HttpStream,
     NetError,
@@ -31,12 +31,13 @@ from gatewayz.providers.config import Provider
 
 MAX_ERROR_BYTES = 256 * 1024
 ERROR_BODY_TIMEOUT_S = 5.0
-EVENT_STREAM = "text/event-stream"
+# What a stream may come as; the second is the binary framing of one dialect.
+EVENT_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 
 
 class ProviderClient:
-    """`path` is the endpoint below the provider's base URL, as its dialect names it;
-    `find_secret` gives a credential by its name."""
+    """`find_secret` gives a credential by its name; an exchange says what is sent and how a
+    refusal of its dialect reads."""
 
     def __init__(self, http: HttpClient, find_secret: Callable[[str], str | None]) -> None:
         self._http = http
@@ -44,50 +45,52 @@ class ProviderClient:
         self._headers: dict[str, Mapping[str, str]] = {}
 
     async def send(
-        self, provider: Provider, path: str, body: bytes, *, timeout_s: float, max_bytes: int
-    ) -> HttpAnswer:
-        """A whole answer of status 2xx; every other outcome is an UpstreamError."""
+        self, provider: Provider, exchange: Exchange, *, timeout_s: float, max_bytes: int
+    ) -> bytes:
+        """The body of an answer of status 2xx; every other outcome is an UpstreamError."""
+        request = exchange.request
         try:
             answer = await self._http.request(
                 "POST",
-                provider.base_url + path,
-                headers=self._headers_for(provider),
-                body=body,
+                provider.base_url + request.path,
+                headers=self._headers_for(provider, request),
+                body=request.body,
                 timeout_s=timeout_s,
                 max_bytes=max_bytes,
             )
         except NetError as error:
             raise upstream_error(provider.slug, error, whole=True) from error
         if answer.status >= 300:
-            raise decode_error(
-                provider.slug, answer.status, answer.headers, answer.body, provider.errors
-            )
-        return answer
+            raise exchange.decode_error(answer.status, answer.headers, answer.body)
+        return answer.body
 
     async def open(
-        self, provider: Provider, path: str, body: bytes, *, timeout_s: float, total_s: float
+        self, provider: Provider, exchange: Exchange, *, timeout_s: float, total_s: float
     ) -> HttpStream:
-        """An event stream of status 2xx; the caller reads and closes it.
+        """A stream of status 2xx in its dialect's form; the caller reads and closes it.
 
         `timeout_s` is for the response head, `total_s` for the whole stream at most.
         """
+        request = exchange.request
         try:
             stream = await self._http.open(
                 "POST",
-                provider.base_url + path,
-                headers=self._headers_for(provider),
-                body=body,
+                provider.base_url + request.path,
+                headers=self._headers_for(provider, request),
+                body=request.body,
                 timeout_s=timeout_s,
                 total_s=total_s,
             )
         except NetError as error:
             raise upstream_error(provider.slug, error) from error
-        content_type = stream.headers.get("content-type", EVENT_STREAM)
-        if stream.status < 300 and content_type.startswith(EVENT_STREAM):
+        content_type = stream.headers.get("content-type", EVENT_STREAMS[0])
+        if stream.status < 300 and content_type.startswith(EVENT_STREAMS):
             return stream
-        raise await self._refusal(provider, stream)
+        raise await self._refusal(provider, exchange, stream)
 
-    async def _refusal(self, provider: Provider, stream: HttpStream) -> UpstreamError:
+    async def _refusal(
+        self, provider: Provider, exchange: Exchange, stream: HttpStream
+    ) -> UpstreamError:
         """The error an answer that is no event stream stands for."""
         body = b""
         try:
@@ -105,13 +108,13 @@ class ProviderClient:
                 provider=provider.slug,
                 upstream_status=stream.status,
             )
-        return decode_error(provider.slug, stream.status, stream.headers, body, provider.errors)
+        return exchange.decode_error(stream.status, stream.headers, body)
 
-    def _headers_for(self, provider: Provider) -> Mapping[str, str]:
+    def _headers_for(self, provider: Provider, request: HttpRequest) -> Mapping[str, str]:
         known = self._headers.get(provider.slug)
         if known is None:
             known = self._headers[provider.slug] = self._build_headers(provider)
-        return known
+        return {**request.headers, **known} if request.headers else known
 
     def _build_headers(self, provider: Provider) -> Mapping[str, str]:
         headers = {"content-type": "application/json", "accept": "*/*"}

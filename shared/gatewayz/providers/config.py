@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 
 from gatewayz.dialects.form import USAGE_KEYS, StreamUsage, Target
 from gatewayz.dialects.openai_chat.errors import ERROR_CLASSES
+from gatewayz.dialects.registry import UPSTREAMS
 from gatewayz.providers.tables import Table, TableError, read_toml
 
 BUNDLED_PROVIDERS = Path(__file__).with_name("providers.toml")
 # The one key of a provider file that is no provider: read by catalog/load.py.
 MODELS_KEY = "models"
 
-# Each dialect that code implements, and the classes its errors can be mapped to.
-DIALECT_ERRORS: Mapping[str, tuple[str, ...]] = {"openai_chat": tuple(ERROR_CLASSES)}
+# What the values of a row's `errors` may be.
+ERROR_NAMES = tuple(ERROR_CLASSES)
 STREAM_USAGES: tuple[StreamUsage, ...] = ("stream_options", "always", "none")
 
 SLUG = r"[a-z0-9][a-z0-9-]{0,39}"
@@ -68,14 +69,27 @@ class Provider:
     cancel_stops_billing: bool = False
     usage: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    family: str = ""
+    quirks: frozenset[str] = frozenset()
     ports: tuple[int, ...] = ()
     local: bool = False
     sandbox: bool = False
 
-    def target(self, native_id: str) -> Target:
+    def target(
+        self,
+        native_id: str,
+        *,
+        max_output_tokens: int | None = None,
+        reasons: bool | None = None,
+    ) -> Target:
         """The offer `native_id` of this provider as its dialect sees it."""
         return Target(
             native_id=native_id,
+            provider=self.slug,
+            family=self.family,
+            quirks=self.quirks,
+            max_output_tokens=max_output_tokens,
+            reasons=reasons,
             drop=self.drop,
             rename=self.rename,
             clamp=self.clamp,
@@ -121,7 +135,7 @@ def parse_provider(file: str, slug: str, row: Any, *, sandbox_url: str = "") -> 
     table = Table(file, slug, row)
     sandbox = table.flag("sandbox")
     local = table.flag("local", sandbox)
-    dialect = table.choice("dialect", tuple(DIALECT_ERRORS))
+    dialect = table.choice("dialect", tuple(UPSTREAMS))
     base_url = table.text("base_url", sandbox_url if sandbox else None).rstrip("/")
     if base_url:
         check_base_url(table, base_url, local=local)
@@ -142,7 +156,9 @@ def parse_provider(file: str, slug: str, row: Any, *, sandbox_url: str = "") -> 
         ),
         cancel_stops_billing=table.flag("cancel_stops_billing"),
         usage=_usage(table.sub("usage")),
-        errors=_errors(table.sub("errors"), DIALECT_ERRORS[dialect]),
+        errors=_errors(table.sub("errors"), ERROR_NAMES),
+        family=table.text("family", ""),
+        quirks=_quirks(table, dialect),
         ports=_ports(table, local),
         local=local,
         sandbox=sandbox,
@@ -207,6 +223,16 @@ def _defaults(table: Table) -> Mapping[str, str]:
     defaults = {name: sub.text(name) for name in sub.rest_keys()}
     _own_fields_kept(table, "defaults", tuple(defaults))
     return defaults
+
+
+def _quirks(table: Table, dialect: str) -> frozenset[str]:
+    """Flags that the dialect's code implements; anything else is a mistake."""
+    named = table.texts("quirks")
+    known = UPSTREAMS[dialect].quirks if named else frozenset()
+    for name in named:
+        if name not in known:
+            raise table.fail("quirks", f"'{name}' is nothing that {dialect} implements")
+    return frozenset(named)
 
 
 def _clamp(table: Table) -> Mapping[str, tuple[float, float]]:

@@ -8,16 +8,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from gatewayz.core.settings import Settings, SettingsError, check_serving
-from gatewayz.net.http import HttpClient
 from gatewayz.stores.blobs import Blobs, DirectoryBlobs
 from gatewayz.stores.postgres import CONNECT_TIMEOUT_S, Postgres
 from gatewayz.stores.queue import PostgresQueue, Queue
 from gatewayz.stores.redis import RedisScripts
 from gatewayz.stores.secrets import Secrets
+
+if TYPE_CHECKING:
+    from gatewayz.net.http import HttpClient
 
 Plane = Literal["data", "control"]
 # As in https://sqs.eu-central-1.amazonaws.com/… and https://eu-central-1.queue.amazonaws.com/…
@@ -32,7 +34,7 @@ class Stores:
     secrets: Secrets
     _blobs: Callable[[], Blobs] | None = field(default=None, repr=False)
     _opened: list[Blobs] = field(default_factory=list, repr=False)
-    _http: HttpClient | None = field(default=None, repr=False)
+    _http: "HttpClient | None" = field(default=None, repr=False)
 
     @property
     def blobs(self) -> Blobs:
@@ -55,8 +57,10 @@ def open_stores(settings: Settings, *, plane: Plane = "data") -> Stores:
     """Stores of this process; connects lazily. SettingsError when one is not configured."""
     check_serving(settings)
     stores = settings.stores
-    http: HttpClient | None = None
+    http: "HttpClient | None" = None
     if stores.sqs_charges_url or (stores.supabase_url and plane == "data"):
+        from gatewayz.net.http import HttpClient
+
         http = HttpClient(connect_timeout_s=CONNECT_TIMEOUT_S)
     postgres = _open_postgres(settings, plane, http)
     return Stores(
@@ -86,7 +90,7 @@ def describe_stores(settings: Settings) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _open_postgres(settings: Settings, plane: Plane, http: HttpClient | None) -> Postgres:
+def _open_postgres(settings: Settings, plane: Plane, http: "HttpClient | None") -> Postgres:
     stores = settings.stores
     timeout_s = stores.rpc_timeout_ms / 1000
     if not stores.supabase_url:
@@ -120,7 +124,7 @@ def _open_redis(settings: Settings, plane: Plane) -> RedisScripts:
     return UpstashRedis(stores.upstash_url, stores.upstash_token, timeout_s=timeout_s)
 
 
-def _open_queue(settings: Settings, postgres: Postgres, http: HttpClient | None) -> Queue:
+def _open_queue(settings: Settings, postgres: Postgres, http: "HttpClient | None") -> Queue:
     url = settings.stores.sqs_charges_url
     if not url:
         return PostgresQueue(postgres)

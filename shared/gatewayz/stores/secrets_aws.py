@@ -18,7 +18,7 @@ from gatewayz.stores.secrets import Secrets, parse_bundle
 
 log = get_log(__name__)
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 3.0
 REFRESH_EVERY_S = 60.0
 MAX_PAGES = 50
 Values = dict[str, str]

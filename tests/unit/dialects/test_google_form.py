@@ -55,7 +55,8 @@ from tests.unit.dialects.forms import base64s, maybe, plain_arguments, schemas, 
 from tests.unit.dialects.test_google_recordings import gathered
 
 OTHERS = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC}
-STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BRIEF = settings(STEADY, max_examples=15)
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}", fullmatch=True)
 extras = st.just({}) | st.just({"xUnknown": {"of_mine": ["a", 1]}})
@@ -231,7 +232,7 @@ def test_a_request_is_the_same_after_writing_and_reading(request: GenerationRequ
     assert GOOGLE.decode_request(_body(sent.path, sent.body)) == request
 
 
-@STEADY
+@BRIEF
 @given(requests())
 def test_a_count_is_asked_for_with_the_same_request(request: GenerationRequest) -> None:
     for quirks in (frozenset[str](), frozenset({"plain_count"})):
@@ -240,7 +241,7 @@ def test_a_count_is_asked_for_with_the_same_request(request: GenerationRequest) 
         assert decode_count(_body(sent.path, sent.body)).messages == request.messages
 
 
-@STEADY
+@BRIEF
 @given(data=st.data())
 def test_a_request_in_snake_case_is_the_same_request(data: Any) -> None:
     request = data.draw(requests())

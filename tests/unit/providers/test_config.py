@@ -142,7 +142,7 @@ def test_an_offer_that_reasons_is_given_longer_for_its_first_token() -> None:
         ({"credential": ""}, "[mine] credential: is missing"),
         ({"credential": '"sk-live-123"'}, "[mine] credential: 'sk-live-123' is not of the form"),
         ({"auth": '"magic"'}, "[mine] auth:"),
-        ({"quirks": '["dance"]'}, "[mine] quirks: unknown key; known are"),
+        ({"quirks": '["dance"]'}, "[mine] quirks: 'dance' is nothing that openai_chat implements"),
         ({"api_key": '"x"'}, "[mine] api_key: unknown key"),
         ({"local": '"yes"'}, "[mine] local: must be true or false"),
         ({"drop": '"user"'}, "[mine] drop: must be a list of strings"),

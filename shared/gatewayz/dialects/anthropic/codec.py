@@ -7,7 +7,7 @@ from gatewayz.dialects.anthropic.read_request import decode_request
 from gatewayz.dialects.anthropic.read_stream import MessagesDecoder
 from gatewayz.dialects.anthropic.wire import NAME
 from gatewayz.dialects.anthropic.write_answer import write_generation
-from gatewayz.dialects.anthropic.write_request import encode_request
+from gatewayz.dialects.anthropic.write_request import QUIRKS, encode_request
 from gatewayz.dialects.anthropic.write_stream import MessagesEncoder
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import Generation, GenerationRequest
@@ -18,6 +18,7 @@ from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpReques
 class Anthropic:
     name = NAME
     bytes_only: tuple[type[Part], ...] = ()
+    quirks = QUIRKS
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body, headers)

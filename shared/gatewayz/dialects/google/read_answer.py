@@ -56,8 +56,12 @@ def _joined(chunks: list[JsonObject]) -> JsonObject:
     whole: dict[int, JsonObject] = {}
     for chunk in chunks:
         out |= chunk
-        for candidate in chunk.get("candidates") or ():
-            before = whole.setdefault(candidate.get("index", 0), {})
+        candidates = chunk.get("candidates")
+        for candidate in candidates if type(candidates) is list else ():
+            if type(candidate) is not dict:
+                continue
+            index = candidate.get("index")
+            before = whole.setdefault(index if type(index) is int else 0, {})
             parts = [*_parts(before), *_parts(candidate)]
             before |= {**candidate, "content": {"role": "model", "parts": parts}}
     return {**out, "candidates": list(whole.values())} if whole else out
@@ -138,7 +142,7 @@ def _choice(candidate: JsonObject, prefix: str, target: Target, notes: Notes) ->
         parts.append(restored(part, f"{prefix}_{index}", notes))
     calls = any(isinstance(part, ToolCall) for part in parts)
     reason = candidate.get("finishReason")
-    if reason in FAILED_FINISHES and not says_anything(parts):
+    if type(reason) is str and reason in FAILED_FINISHES and not says_anything(parts):
         raise UpstreamBroken(FAILED, provider=target.provider)
     logprobs = read_logprobs(candidate.get("logprobsResult"))
     return Choice(

@@ -64,7 +64,7 @@ def read_part(value: Any, where: str, *, family: str = FAMILY) -> Part:
     """A call without an id gets none here; InvalidRequest names what is wrong."""
     part = camel(checks.needed_table(value, where), where + ".")
     signed = read_signature(part, where, family) if "thoughtSignature" in part else _UNSIGNED
-    extras = {} if len(part) == 1 else checks.rest(part, _KNOWN)
+    extras = {} if _KNOWN.issuperset(part) else checks.rest(part, _KNOWN)
     if checks.flag(part, "thought", where + "."):
         return _read_thought(part, where, signed, extras)
     if part.get("text") is not None:

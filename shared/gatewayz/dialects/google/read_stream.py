@@ -93,7 +93,8 @@ class _Choice:
     def _sign(self, part: Text | Thinking, out: list[Event]) -> None:
         if part.signature is not None:
             self._signed = True
-            signed = SignatureDelta(self._index, part.signature, part.origin, self._choice)
+            known = part.id if isinstance(part, Thinking) else None
+            signed = SignatureDelta(self._index, part.signature, part.origin, self._choice, known)
             out.append(signed)
 
     def _start(self, kind: str, part: Part, out: list[Event]) -> None:

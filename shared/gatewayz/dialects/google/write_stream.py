@@ -183,7 +183,11 @@ class ChunkEncoder:
         match part:
             case ToolCall():
                 field = parts_of.client_signature(choice.origin, signature)
-                whole = ToolCall(part.id, part.name, "".join(choice.arguments), part.custom)
+                arguments = "".join(choice.arguments)
+                if not part.custom and parts_of.as_object(arguments):
+                    # A frame is one line; in JSON, line breaks are only ever blanks.
+                    arguments = arguments.replace("\n", " ").replace("\r", " ")
+                whole = ToolCall(part.id, part.name, arguments, part.custom)
                 extras = part.extras if self._own else {}
                 written = parts_of.write_call(
                     whole, field, name=part.name, with_id=True, extras=extras

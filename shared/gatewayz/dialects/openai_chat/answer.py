@@ -16,7 +16,8 @@ from gatewayz.dialects.openai_chat.errors import decode_error_object
 from gatewayz.dialects.openai_chat.frames import created_s
 from gatewayz.dialects.openai_chat.mend import FAILED_REASONS, mend_finish, mend_message
 from gatewayz.dialects.openai_chat.meter import OutputMeter
-from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage
+from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage, read_usage
+from gatewayz.pricing.usage import Usage
 
 NO_COMPLETION = "The provider's answer is no chat completion."
 
@@ -32,6 +33,7 @@ class Answer:
     usage: JsonObject | None
     stated_cost: float | None
     finish: str | None
+    paths: Mapping[str, str]
     meter: OutputMeter
     empty: bool
 
@@ -42,6 +44,10 @@ class Answer:
     @property
     def output_bytes(self) -> int:
         return self.meter.bytes
+
+    def counted(self) -> Usage | None:
+        """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
+        return read_usage(self.usage, self.paths)
 
     @property
     def native_id(self) -> str | None:
@@ -88,6 +94,7 @@ def decode_answer(
         usage=usage,
         stated_cost=find_cost(body, usage_paths),
         finish=finish,
+        paths=usage_paths,
         meter=meter,
         empty=not content and finish is None and not counted,
     )

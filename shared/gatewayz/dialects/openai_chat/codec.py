@@ -9,7 +9,7 @@ from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.read_request import decode_request
 from gatewayz.dialects.openai_chat.read_stream import ChatDecoder
 from gatewayz.dialects.openai_chat.write_answer import write_generation
-from gatewayz.dialects.openai_chat.write_request import encode_request
+from gatewayz.dialects.openai_chat.write_request import QUIRKS, encode_request
 from gatewayz.dialects.openai_chat.write_stream import ChatEncoder
 from gatewayz.dialects.parts import File, Part
 from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpRequest, Notes, Reply
@@ -18,6 +18,7 @@ from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpReques
 class OpenAIChat:
     name = NAME
     bytes_only: tuple[type[Part], ...] = (File,)
+    quirks = QUIRKS
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body)

@@ -22,8 +22,9 @@ from gatewayz.dialects.openai_chat.mend import (
     mend_finish,
 )
 from gatewayz.dialects.openai_chat.meter import OutputMeter
-from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage
+from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage, read_usage
 from gatewayz.dialects.sse import EventTooLarge, SseParser
+from gatewayz.pricing.usage import Usage
 
 __all__ = ["DONE", "KEEPALIVE", "ChatStream"]
 
@@ -101,6 +102,10 @@ class ChatStream:
     def finish(self) -> str | None:
         """The finish reason of the first choice that has one."""
         return next((c.finish for c in self._choices.values() if c.finish), None)
+
+    def counted(self) -> Usage | None:
+        """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
+        return read_usage(self.usage, self._paths)
 
     @property
     def finished(self) -> bool:

@@ -26,6 +26,7 @@ from gatewayz.dialects.openai_responses.read_parts import (
     read_reasoning,
     thought_texts,
 )
+from gatewayz.dialects.openai_responses.wire import own_id
 from gatewayz.dialects.parts import (
     Part,
     RedactedThinking,
@@ -130,7 +131,8 @@ class Blocks:
             return
         if self._open != "thinking":
             identity = self._item.get("id")
-            part = Thinking("", origin=self._family, id=identity if type(identity) is str else None)
+            identity = own_id(identity) if type(identity) is str else None
+            part = Thinking("", origin=self._family, id=identity)
             self._start("thinking", part)
             self._shown.add("thought")
         elif self._place != place:
@@ -196,7 +198,7 @@ class Blocks:
             return
         if self._open != "thinking":
             self._start("thinking", Thinking("", origin=part.origin, id=part.id))
-        self._out.append(SignatureDelta(self._index, signature, part.origin))
+        self._out.append(SignatureDelta(self._index, signature, part.origin, id=part.id))
 
     def _end_call(self, item: JsonObject) -> None:
         call = read_call(item, "item.")

@@ -154,9 +154,10 @@ def read_picture(item: JsonObject) -> Image | None:
 
 
 def _read_result(item: JsonObject, dot: str) -> ToolResult:
+    output = item.get("output")
     return ToolResult(
         checks.needed_text(item, "call_id", dot),
-        tuple(read_content(item.get("output"), dot + "output")),
+        () if output == "" else tuple(read_content(output, dot + "output")),
         name=checks.text(item, "name", dot),
         extras=checks.rest(item, _RESULT_KNOWN),
     )

@@ -31,7 +31,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "tools": [],
     "top_p": None,
     "truncation": "disabled",
-    "usage": None,
 }
 
 

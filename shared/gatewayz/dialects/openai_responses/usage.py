@@ -52,6 +52,21 @@ def raw_usage(response: JsonObject) -> JsonObject | None:
     return usage if type(usage) is dict and usage else None
 
 
+def _details(raw: Mapping[str, Any]) -> JsonObject:
+    """What every client expects to be there, around what the provider said."""
+    return {
+        "input_tokens_details": {
+            "cached_tokens": 0,
+            "cache_write_tokens": 0,
+            **(raw.get("input_tokens_details") or {}),
+        },
+        "output_tokens_details": {
+            "reasoning_tokens": 0,
+            **(raw.get("output_tokens_details") or {}),
+        },
+    }
+
+
 def write_usage(
     usage: Usage | None, report: UsageReport, raw: Mapping[str, Any] | None = None
 ) -> JsonObject:
@@ -65,7 +80,7 @@ def write_usage(
     }
     if raw and not report.estimated:
         counts = {name: value for name, value in raw.items() if name not in _MONEY_FIELDS}
-        return {**counts, **money}
+        return {**counts, **_details(counts), **money}
     if usage is None:
         read, write, reasoning = report.cached_tokens, 0, report.reasoning_tokens
         prompt, output = report.prompt_tokens, report.completion_tokens

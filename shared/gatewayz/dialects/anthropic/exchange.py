@@ -1,0 +1,76 @@
+"""Messages as a client's call: passed through to providers of the same dialect, else translated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gatewayz.core.errors import GatewayError, UpstreamError
+from gatewayz.dialects.anthropic.answer import MessagesAnswer, decode_answer, encode_answer
+from gatewayz.dialects.anthropic.codec import ANTHROPIC
+from gatewayz.dialects.anthropic.errors import decode_error, encode_error
+from gatewayz.dialects.anthropic.request import forward_request, passes
+from gatewayz.dialects.anthropic.stream import MessagesStream
+from gatewayz.dialects.anthropic.wire import NAME, PING
+from gatewayz.dialects.anthropic.write_stream import MessagesEncoder
+from gatewayz.dialects.exchange import Exchange, translate, with_limit
+from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
+from gatewayz.dialects.size import prompt_tokens
+
+
+@dataclass(slots=True)
+class MessagesExchange:
+    """Bytes through: only id, model and usage are ours."""
+
+    request: HttpRequest
+    target: Target
+    reply: Reply
+
+    def read_answer(self, raw: bytes) -> MessagesAnswer:
+        return decode_answer(raw, self.target)
+
+    def render_answer(self, answer: MessagesAnswer, report: UsageReport) -> bytes:
+        return encode_answer(answer, self.reply, report)
+
+    def open_stream(self) -> MessagesStream:
+        return MessagesStream(self.reply, self.target)
+
+    def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        return decode_error(self.target, status, headers, body)
+
+
+class MessagesCall:
+    """A Messages request as its client sent it."""
+
+    name = NAME
+    keepalive = PING
+    choices = 1
+    include_usage = True
+
+    def __init__(self, body: JsonObject, headers: Mapping[str, str]) -> None:
+        self._body = body
+        self._form = form = ANTHROPIC.decode_request(body, headers)
+        self.model = form.model
+        self.stream = form.stream
+        self.prompt_tokens = prompt_tokens(form)
+        self.max_output_tokens = form.max_output_tokens
+        self.end_user = form.user
+        self.session = form.session
+
+    def exchange(
+        self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
+    ) -> Exchange:
+        if upstream == NAME and passes(target):
+            form = with_limit(self._form, limit_tokens)
+            return MessagesExchange(forward_request(self._body, form, target), target, reply)
+        from gatewayz.dialects.registry import UPSTREAMS
+
+        other = UPSTREAMS[upstream]
+        return translate(ANTHROPIC, other, self._form, target, reply, limit_tokens)
+
+    def encode_error(
+        self, error: GatewayError, *, style: Style, request_id: str | None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        return encode_error(error, request_id=request_id)
+
+    def error_frame(self, error: GatewayError, reply: Reply) -> bytes:
+        return MessagesEncoder(reply).fail(error)
