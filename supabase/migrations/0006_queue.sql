@@ -51,6 +51,7 @@ declare
   at timestamptz := ledger.now();
   received jsonb;
 begin
+  perform set_config('synchronous_commit', 'off', true);
   with due as materialized (
     select q.id from queue.messages q
      where q.queue = name and not q.dead and q.visible_at <= at
@@ -75,6 +76,7 @@ declare
   ids text[] := array(select jsonb_array_elements_text(ledger.array_arg($1, 'ids', 1000)));
   gone integer;
 begin
+  perform set_config('synchronous_commit', 'off', true);
   delete from queue.messages q where q.queue = name and q.id = any (ids);
   get diagnostics gone = row_count;
   return jsonb_build_object('deleted', gone);

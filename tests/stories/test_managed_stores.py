@@ -183,3 +183,15 @@ async def test_the_control_plane_has_the_vendors_clients_on_the_same_stores(
     assert await control.redis.script("ping_v1", ["k"], []) == "PONG"
     assert (await control.queue.depth(CHARGES)).waiting == 1
     await control.close()
+
+
+async def test_the_control_planes_routes_answer_over_managed_stores(world: World) -> None:
+    account = await world.account(usd=10)
+    health = (await world.client.get("/health")).json()
+    assert health["stores"] == {"postgres": "ok", "redis": "ok", "queue": "ok"}
+    await world.post(account, "sandbox/mock-n5")
+    await world.settle()
+    charged = (await world.balance(account))["charged_nanos"]
+    key = (await world.client.get("/v1/key", headers=account.headers)).json()["data"]
+    assert round(key["usage"] * 10**9) == charged > 0
+    assert (await world.client.get("/v1/key")).status_code == 401

@@ -5,6 +5,8 @@ away); its epoch travels into the admission script, which refuses it from the mo
 is known (D13), so revocation holds from the next request.
 """
 
+import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -21,6 +23,8 @@ KEEP_WITHOUT_REDIS_S = 5.0
 # Redis is away already: that both are is to be known within a second (F10).
 WITHOUT_REDIS_TIMEOUT_S = 0.7
 MAX_ENTRIES = 10_000
+# No key of ours is longer; hashing more would be work for nothing.
+MAX_KEY_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,18 @@ def key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
 
 class Principals:
-    """Cache keys are full HMACs, so two keys never share an entry (F85)."""
+    """Cache keys are whole keyed hashes, so two keys never share an entry (F85).
+
+    Within the process it is BLAKE2 under a key of this process: a tenth of the time that checksum
+    and HMAC take, and as little use to who reads the memory.
+    """
 
     def __init__(self, postgres: Postgres, redis: RedisScripts, pepper: str) -> None:
         self._postgres = postgres
         self._redis = redis
         self._pepper = pepper.encode()
-        # digest → (kept until, principal or None for a key known to be bad)
+        self._salt = os.urandom(hashlib.blake2b.MAX_KEY_SIZE)
+        # hash → (kept until, principal or None for a key known to be bad)
         self._known: dict[bytes, tuple[float, Principal | None]] = {}
 
     async def authenticate(
@@ -64,12 +73,14 @@ class Principals:
         no admission script follows.
         """
         key = key_in(headers)
-        if key is None or not well_formed(key):
+        if key is None or len(key) > MAX_KEY_BYTES:
             raise Unauthorized
-        digest = hash_key(key, self._pepper)
-        entry = self._known.get(digest)
+        name = hashlib.blake2b(key, key=self._salt, digest_size=32).digest()
+        entry = self._known.get(name)
         if fresh or entry is None or entry[0] < clock.monotonic_s():
-            principal = await self._look_up(digest, fresh=fresh)
+            if not well_formed(key):
+                raise Unauthorized
+            principal = await self._look_up(name, hash_key(key, self._pepper), fresh=fresh)
         else:
             principal = entry[1]
         if principal is None:
@@ -78,7 +89,7 @@ class Principals:
             raise Forbidden("This account is suspended.", code="account_suspended")
         return principal
 
-    async def _look_up(self, digest: bytes, *, fresh: bool) -> Principal | None:
+    async def _look_up(self, name: bytes, digest: bytes, *, fresh: bool) -> Principal | None:
         redis_key = [f"principal:{{{digest.hex()}}}"]
         keep_s, text = KEEP_S, ""
         try:
@@ -96,7 +107,7 @@ class Principals:
                 await self._redis.script("principal_v1", redis_key, ["put", value])
             except DependencyError:
                 keep_s = KEEP_WITHOUT_REDIS_S
-        self._remember(digest, keep_s, principal)
+        self._remember(name, keep_s, principal)
         return principal
 
     async def _fetch(self, digest: bytes, *, redis_away: bool) -> Principal | None:
@@ -109,10 +120,10 @@ class Principals:
             return None
         return Principal(row["account"], row["key_id"], row["name"], row["epoch"], row["status"])
 
-    def _remember(self, digest: bytes, keep_s: float, principal: Principal | None) -> None:
+    def _remember(self, name: bytes, keep_s: float, principal: Principal | None) -> None:
         if len(self._known) >= MAX_ENTRIES:
             # Oldest first: dicts keep the order of insertion.
             for old in list(self._known)[: MAX_ENTRIES // 10]:
                 del self._known[old]
-        self._known.pop(digest, None)
-        self._known[digest] = (clock.monotonic_s() + keep_s, principal)
+        self._known.pop(name, None)
+        self._known[name] = (clock.monotonic_s() + keep_s, principal)

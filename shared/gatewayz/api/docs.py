@@ -9,7 +9,7 @@ from typing import Any
 
 from gatewayz.api.openapi import ERRORS, EVENTS, JSON, build_document, write
 from gatewayz.api.operations import OPERATIONS, Operation
-from gatewayz.api.schemas.errors import SAMPLES
+from gatewayz.api.schemas.errors import SAMPLES, rendered
 
 Json = dict[str, Any]
 
@@ -79,9 +79,9 @@ def _operation(operation: Operation, described: Json) -> Iterator[str]:
     if operation.frame is not None:
         yield f"<h4>Stream of {_link(operation.frame.__name__)}</h4>"
         yield _example(answer[EVENTS])
-    codes = sorted(operation.errors, key=lambda code: (SAMPLES[code].status, code))
-    listed = ", ".join(f"{SAMPLES[code].status} <code>{code}</code>" for code in codes)
-    name = ERRORS[operation.style].__name__
+    codes = sorted((rendered(code, operation.form)[0], code) for code in operation.errors)
+    listed = ", ".join(f"{status} <code>{code}</code>" for status, code in codes)
+    name = ERRORS[operation.form].__name__
     yield f"<p class=quiet>Errors ({_link(name)}): {listed}.</p></details>"
 
 

@@ -13,20 +13,23 @@ from itertools import groupby
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gatewayz import VERSION
 from gatewayz.api.operations import OPERATIONS, Operation, Parameter
-from gatewayz.api.schemas.errors import SAMPLES, Error, RoutedError, example
-from gatewayz.dialects.form import Style
+from gatewayz.api.schemas.errors import SAMPLES, Error, Form, RoutedError, rendered
+from gatewayz.api.schemas.messages import MessagesError
 
 Json = dict[str, Any]
 
 _EXPONENT = re.compile(r"(?<=[:\s\[])\d+(?:\.\d+)?e-\d+(?=[,\s}\]])")
 JSON = "application/json"
 EVENTS = "text/event-stream"
-ERRORS: Mapping[Style, Any] = {"openai": Error, "openrouter": RoutedError}
+ERRORS: Mapping[Form, Any] = {
+    "openai": Error,
+    "openrouter": RoutedError,
+    "anthropic": MessagesError,
+}
 TAGS = {
     "chat": "Chat completions, whole or streamed.",
     "models": "What can be asked for. Public.",
@@ -52,6 +55,11 @@ HEADERS: Json = {
         "schema": {"type": "string"},
         "example": "sandbox",
     },
+    "X-Gatewayz-Dropped-Params": {
+        "description": "fields of the request that the provider who answered does not take",
+        "schema": {"type": "string"},
+        "example": "top_k, seed",
+    },
     "Retry-After": {
         "description": "seconds after which it is worth trying again",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
@@ -61,7 +69,8 @@ HEADERS: Json = {
     "WWW-Authenticate": {"schema": {"type": "string"}, "example": "Bearer"},
 }
 ERROR_HEADERS = {
-    401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After",
+    401: "WWW-Authenticate", 405: "Allow",
+    429: "Retry-After", 503: "Retry-After", 529: "Retry-After",
 }  # fmt: skip
 
 
@@ -109,9 +118,12 @@ def build_document() -> Json:
             "schemas": _schemas(),
             "headers": HEADERS,
             "examples": {
-                f"{code}_{style}": {"summary": SAMPLES[code].message, "value": example(code, style)}
+                f"{code}_{form}": {
+                    "summary": SAMPLES[code].message,
+                    "value": rendered(code, form)[1],
+                }
                 for code in SAMPLES
-                for style in ERRORS
+                for form in ERRORS
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -192,7 +204,7 @@ def _answer(operation: Operation, known: Json) -> Json:
         content[operation.media]["example"] = known["answer"]
     if operation.frame is not None:
         content[EVENTS] = {
-            "schema": _event(operation.frame),
+            "schema": _event(operation),
             "x-example-stream": known.get("stream", ""),
         }
     return {
@@ -202,21 +214,22 @@ def _answer(operation: Operation, known: Json) -> Json:
     }
 
 
-def _event(frame: type[BaseModel]) -> Json:
-    """One event of a stream: its data is a frame, or the word that ends it."""
-    text = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(frame)}
-    data = {"anyOf": [text, {"const": "[DONE]", "description": "the end of a whole answer"}]}
+def _event(operation: Operation) -> Json:
+    """One event of a stream: its data is a frame, or the word with which some protocols end."""
+    text = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(operation.frame)}
+    done = {"const": "[DONE]", "description": "the end of a whole answer"}
+    data = text if operation.form == "anthropic" else {"anyOf": [text, done]}
     return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _errors(operation: Operation) -> Json:
     def status_of(code: str) -> int:
-        return SAMPLES[code].status
+        return rendered(code, operation.form)[0]
 
     answers: Json = {}
     for status, group in groupby(sorted(operation.errors, key=status_of), status_of):
         codes = list(group)
-        names = [name for name in operation.answer_headers if name != "X-Provider"]
+        names = [name for name in operation.answer_headers if HEADERS[name].get("required")]
         if status in ERROR_HEADERS:
             names.append(ERROR_HEADERS[status])
         answers[str(status)] = {
@@ -224,9 +237,9 @@ def _errors(operation: Operation) -> Json:
             "headers": _headers(names),
             "content": {
                 JSON: {
-                    "schema": _ref(ERRORS[operation.style]),
+                    "schema": _ref(ERRORS[operation.form]),
                     "examples": {
-                        code: {"$ref": f"#/components/examples/{code}_{operation.style}"}
+                        code: {"$ref": f"#/components/examples/{code}_{operation.form}"}
                         for code in codes
                     },
                 }

@@ -16,7 +16,9 @@ from gatewayz.api.schemas.chat_answer import (
     RoutedCompletion,
 )
 from gatewayz.api.schemas.chat_request import ChatRequest
+from gatewayz.api.schemas.errors import Form
 from gatewayz.api.schemas.generation import GenerationAnswer, ReceiptAnswer
+from gatewayz.api.schemas.messages import MessagesAnswer, MessagesEvent, MessagesRequest
 from gatewayz.api.schemas.models import (
     EndpointsAnswer,
     Model,
@@ -26,7 +28,6 @@ from gatewayz.api.schemas.models import (
     RoutedModelList,
 )
 from gatewayz.api.schemas.status import Health
-from gatewayz.dialects.form import Style
 
 OPENAI_MOUNT, OPENROUTER_MOUNT = "/v1", "/api/v1"
 
@@ -65,7 +66,10 @@ class Operation:
     answer_headers: tuple[str, ...] = ("X-Request-ID",)
 
     @property
-    def style(self) -> Style:
+    def form(self) -> Form:
+        """How its errors are written."""
+        if self.path.endswith("/messages"):
+            return "anthropic"
         return "openrouter" if self.path.startswith(OPENROUTER_MOUNT + "/") else "openai"
 
     @property
@@ -118,6 +122,11 @@ def _on_both(path: str, *rest: Any, **more: Any) -> Iterator[Operation]:
         yield Operation(mount + path, *rest, **more)
 
 
+GENERATION_HEADERS = (
+    "X-Request-ID", "X-Generation-Id", "X-Provider", "X-Gatewayz-Dropped-Params",
+)  # fmt: skip
+
+
 def _chat(mount: str, answer: type[BaseModel], frame: type[BaseModel]) -> Operation:
     return Operation(
         f"{mount}/chat/completions",
@@ -129,13 +138,18 @@ def _chat(mount: str, answer: type[BaseModel], frame: type[BaseModel]) -> Operat
         request=ChatRequest,
         frame=frame,
         errors=CHAT_ERRORS,
-        answer_headers=("X-Request-ID", "X-Generation-Id", "X-Provider"),
+        answer_headers=GENERATION_HEADERS,
     )
 
 
 OPERATIONS: tuple[Operation, ...] = (
     _chat(OPENAI_MOUNT, ChatCompletion, ChatFrame),
     _chat(OPENROUTER_MOUNT, RoutedCompletion, RoutedChunk),
+    *_on_both(
+        "/messages", "chat", "Create a message", MessagesAnswer,
+        method="post", detail=CHAT_DETAIL, request=MessagesRequest, frame=MessagesEvent,
+        errors=CHAT_ERRORS, answer_headers=GENERATION_HEADERS,
+    ),
     Operation(
         "/v1/models", "models", "List models", ModelList,
         parameters=(AVAILABLE,), errors=(*ALWAYS, "invalid_request"), public=True,

@@ -7,7 +7,7 @@ away, or no request at all. Never decides a price; amounts are nano-USD given by
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gatewayz.core import clock
 from gatewayz.core.errors import (
@@ -44,8 +44,7 @@ class StalePrincipal(Exception):
     """The account changed since this principal was read: read it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """A hold wanted: `live_s` is how long it must last, `record` the message that the sweeper
     settles from when the process dies. `scopes`: (scope, period, limit or None)."""
 

@@ -6,7 +6,7 @@ priced: it may arrive twice, late or out of order. Queued before the last byte i
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import orjson
@@ -75,12 +75,14 @@ class ChargeMessage:
 
     def sealed(self) -> dict[str, Any]:
         """The message as it is queued, with the digest that tells a replay from a conflict."""
-        message: dict[str, Any] = orjson.loads(orjson.dumps(self))
-        return seal(message)
+        return seal({name: getattr(self, name) for name in _FIELDS})
 
     def record(self) -> str:
         """The message as far as it is known, for the hold: the sweeper settles from it alone."""
         return orjson.dumps(self).decode()
+
+
+_FIELDS = tuple(each.name for each in fields(ChargeMessage))
 
 
 def seal(message: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,8 @@ class ClientCall(ErrorWriter, Protocol):
     model: str
     stream: bool
     prompt_tokens: int
-    choices: int
+    choices: int  # answers shown
+    candidates: int  # answers written, so billed
     max_output_tokens: int | None
     end_user: str | None
     session: str | None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 JsonObject = dict[str, Any]
 
@@ -50,8 +50,7 @@ class Target:
     reasons: bool | None = None  # False: asking it to reason would be refused
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReport:
+class UsageReport(NamedTuple):
     """What was charged, for the answer's `usage`. Token counts are those that were billed."""
 
     cost_nanos: int

@@ -24,11 +24,13 @@ class Notes:
     """What a writer changed in a request so that the reader of its answer can undo it.
 
     `names`: tool name as sent → as the caller wrote it. `json_tool`: the tool whose arguments are
-    really the answer's text (structured output for targets that have none).
+    really the answer's text (structured output for targets that have none). `custom`: tools, by
+    the caller's names, whose free text was asked for as a field (custom_tools.py undoes it).
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     json_tool: str | None = None
+    custom: frozenset[str] = frozenset()
 
 
 NO_NOTES = Notes()

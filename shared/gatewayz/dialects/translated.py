@@ -24,7 +24,6 @@ from gatewayz.dialects.events import (
 )
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.generation import Finish, FinishReason, Generation
-from gatewayz.dialects.openai_chat.layout import usage_object
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Part, Refusal, Text, Thinking, ToolCall
@@ -65,27 +64,16 @@ def measure(meter: OutputMeter, part: Part) -> bool:
 
 
 class TranslatedStream:
-    """feed() every block, end() at the end of input, then close() or fail(), whichever is true.
+    """feed() every block, end() at the end of input, then close() or fail(), whichever is true."""
 
-    `openai_usage`: the provider's usage object is in OpenAI's layout already.
-    """
-
-    def __init__(
-        self,
-        decoder: StreamDecoder,
-        encoder: StreamEncoder,
-        *,
-        n: int = 1,
-        openai_usage: bool = False,
-    ) -> None:
+    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder, *, n: int = 1) -> None:
         self.started = False  # content was seen: the first token
         self.done = False  # the provider said that nothing follows
         self.error: UpstreamError | None = None
         self.stated_cost: float | None = None  # in USD
         self.native_id: str | None = None
-        self.raw_usage: JsonObject | None = None
+        self.usage: JsonObject | None = None  # the provider's last, raw: it is cumulative
         self._units: Usage | None = None
-        self._openai_usage = openai_usage
         self._decoder = decoder
         self._encoder = encoder
         self._meter = OutputMeter()
@@ -95,16 +83,9 @@ class TranslatedStream:
 
     # ------------------------------------------------------------------ what was seen
 
-    @property
-    def usage(self) -> JsonObject | None:
-        """The provider's counts in OpenAI's layout; see counted() for all classes."""
-        if self._openai_usage or self._units is None:
-            return self.raw_usage
-        return usage_object(self._units)
-
     def counted(self) -> Usage | None:
         """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
-        if self._units is None and self.raw_usage:
+        if self._units is None and self.usage:
             raise InvalidUsage("the provider's counts cannot be true")
         return self._units
 
@@ -184,7 +165,7 @@ class TranslatedStream:
                     self._finishes[event.choice] = event.finish
                     self._unfinished -= 1
             case UsageSeen():
-                self._units, self.raw_usage = event.usage, event.raw
+                self._units, self.usage = event.usage, event.raw
                 if event.stated_cost is not None:
                     self.stated_cost = event.stated_cost
             case Done():
@@ -209,10 +190,14 @@ class TranslatedAnswer:
     """A whole answer, read; what the settlement asks of it."""
 
     generation: Generation
-    usage: JsonObject | None
     output_tokens_estimate: int
     output_bytes: int
     empty: bool
+
+    @property
+    def usage(self) -> JsonObject | None:
+        """The provider's own counts, raw."""
+        return self.generation.raw_usage
 
     @property
     def stated_cost(self) -> float | None:
@@ -246,12 +231,9 @@ def read_answer(
         for part in choice.parts:
             spoke = measure(meter, part) or spoke
     units = generation.usage
-    openai = dialect.name == "openai_chat" or units is None
-    usage = generation.raw_usage if openai or units is None else usage_object(units)
     finished = any(choice.finish for choice in generation.choices)
     return TranslatedAnswer(
         generation=generation,
-        usage=usage,
         output_tokens_estimate=meter.tokens,
         output_bytes=meter.bytes,
         empty=not spoke and not finished and not (units and units.output_tokens),

@@ -4,15 +4,13 @@ The hold is the worst case of the dearest offer of the plan. A limit the caller 
 or refused with the number that fits; a missing one is chosen so that the answer can be paid.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gatewayz.billing.credits import Ask, Credits, Hold
 from gatewayz.catalog.model import Offer
 from gatewayz.core.errors import InsufficientCredits
 from gatewayz.core.money import usd_text
 from gatewayz.pricing.charge import UNITS_PER_PRICE
-from gatewayz.pricing.price import Price
 
 STREAM_HOLD_TOKENS = 4096
 UNKNOWN_MAX_TOKENS = 16_384
@@ -25,13 +23,12 @@ class Sized(Protocol):
     """What admission must know of a request."""
 
     prompt_tokens: int
-    choices: int
+    candidates: int
     max_output_tokens: int | None
     stream: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Worst:
+class Worst(NamedTuple):
     """Worst-case cost of a request at one offer: fixed for the prompt, per token for output."""
 
     prompt_scaled: int  # nano-USD × 10^6
@@ -41,10 +38,11 @@ class Worst:
     def of(cls, offer: Offer, sized: Sized) -> "Worst":
         price = offer.price
         assert price is not None  # an offer without a price is never planned
-        per_request = (price.of("request") or 0) * sized.choices
+        of = price.of
+        per_request = (of("request") or 0) * sized.candidates
         return cls(
-            sized.prompt_tokens * _dearest(price, "input", "cache_write_5m") + per_request,
-            _dearest(price, "output", "reasoning") * sized.choices,
+            sized.prompt_tokens * max(of("input") or 0, of("cache_write_5m") or 0) + per_request,
+            max(of("output") or 0, of("reasoning") or 0) * sized.candidates,
         )
 
     def hold_nanos(self, output_tokens: int) -> int:
@@ -59,12 +57,7 @@ class Worst:
         return (nanos * UNITS_PER_PRICE - self.prompt_scaled) // self.output_scaled
 
 
-def _dearest(price: Price, *classes: str) -> int:
-    return max(price.of(name) or 0 for name in classes)
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A hold, and the output limit to send upstream when the balance asks for one."""
 
     hold: Hold

@@ -1,6 +1,6 @@
 """One buffered request: attempts until an offer gives a whole answer, then settle, then send."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gatewayz.catalog.model import Offer
 from gatewayz.core.errors import GatewayError, UpstreamTimeout
@@ -13,8 +13,7 @@ from gatewayz.routing.run import run_attempts
 JSON = (b"content-type", b"application/json")
 
 
-@dataclass(frozen=True, slots=True)
-class _Answered:
+class _Answered(NamedTuple):
     offer: Offer
     provider: Provider
     exchange: Exchange

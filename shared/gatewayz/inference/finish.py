@@ -37,8 +37,9 @@ def bill(
     usage = _stated_usage(charge, delivered, offer)
     charge.outcome, charge.finish = outcome, delivered.finish
     charge.cost_stated_nanos = stated_nanos(delivered.stated_cost)
-    output = delivered.output_tokens_estimate
-    no_output = output == 0 if usage is None else usage.output_tokens == 0
+    # Estimating takes time, and mostly the upstream's own count makes it needless.
+    output = delivered.output_tokens_estimate if usage is None else usage.output_tokens
+    no_output = output == 0
     if no_output and outcome != "left" and (usage is None or delivered.finish is None):
         charge.outcome = "empty" if outcome == "completed" else outcome
         charge.bill(())

@@ -24,7 +24,7 @@ class Operation(Protocol):
     model: str
     stream: bool
     prompt_tokens: int
-    choices: int
+    candidates: int
     max_output_tokens: int | None
     end_user: str | None
     session: str | None

@@ -28,8 +28,6 @@ STREAM_HEADERS = [
 ]
 # The end of the body follows its last frame at once; reading it lets the connection be used again.
 TAIL_S = 0.25
-# Above every limit of ours: the watch ends a stream, not the single read.
-READ_LIMIT_S = 3600.0
 # The hold grows before it is used up, so that the stream need not wait for more.
 GROW_AT = 0.75
 
@@ -129,7 +127,7 @@ class StreamRelay:
 
     async def _read_to_content(self, upstream: HttpStream, chat: Stream) -> bytes:
         while not chat.started and not chat.done:
-            block = await upstream.read(READ_LIMIT_S)
+            block = await upstream.read()
             first = chat.feed(block) if block else chat.end()
             if first:
                 return first
@@ -171,7 +169,7 @@ class StreamRelay:
     async def _pump(self, opened: _Opened) -> None:
         upstream, chat, watch = opened.upstream, opened.chat, self._watch
         while not chat.done and chat.error is None:
-            block = await upstream.read(READ_LIMIT_S)
+            block = await upstream.read()
             out = chat.feed(block) if block else chat.end()
             if out:
                 watch.content()
@@ -228,7 +226,7 @@ class StreamRelay:
         """Read the end of the body, so that the connection can be used again; then close."""
         try:
             async with asyncio.timeout(TAIL_S):
-                while await upstream.read(READ_LIMIT_S):
+                while await upstream.read():
                     pass
         except (NetError, TimeoutError):
             pass

@@ -8,9 +8,8 @@ drops its connection unless the body was read to the end. Never retries, never l
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
@@ -22,6 +21,9 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 T = TypeVar("T")
+
+# An answer up to this size is read while its head is awaited: one wait instead of three.
+WHOLE_BUFFER_BYTES = 64 * 1024
 
 USER_AGENT = "gatewayz"
 # Shorter than the idle limits of common servers and load balancers, so that a reused connection
@@ -67,8 +69,7 @@ class BodyTooLarge(NetError):
     """The answer exceeds its cap."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpAnswer(NamedTuple):
     """A whole answer; header names are lower case."""
 
     status: int
@@ -163,14 +164,18 @@ class HttpStream:
             self._headers = dict(self._response.headers.items())
         return self._headers
 
-    async def read(self, timeout_s: float) -> bytes:
+    async def read(self, timeout_s: float | None = None) -> bytes:
         """The next bytes, b"" at the end of the body. ReadTimeout, ConnectionBroken, BodyTooLarge.
 
-        After ReadTimeout nothing is lost: the next call goes on waiting for the same bytes.
+        After ReadTimeout nothing is lost: the next call goes on waiting for the same bytes. None
+        leaves the limit to the whole exchange, or to the caller's own interruption.
         """
         while not self._ended:
             try:
-                chunk = await self._limit.run(self._read_chunk, timeout_s)
+                if timeout_s is None:
+                    chunk = await self._read_chunk()
+                else:
+                    chunk = await self._limit.run(self._read_chunk, timeout_s)
             except TimeoutError:
                 raise ReadTimeout("no data from the server in time") from None
             except PyreqwestError as error:
@@ -254,17 +259,8 @@ class HttpClient:
         exchange is cut after `total_s`. When the head does not come in time or the caller is
         cancelled before it, the connection is dropped as soon as it comes, at the latest then.
         """
+        request = self._build(method, url, headers, body, buffer_bytes=0, total_s=total_s)
         limit = _Limit()
-        try:
-            builder = self._client.request(method, url).headers(headers)
-            builder = builder.header("accept-encoding", "identity").streamed_read_buffer_limit(0)
-            builder = builder.timeout(timedelta(seconds=max(total_s, 0.0)))
-            if body is not None:
-                builder = builder.body_bytes(body)
-            request = builder.build_streamed()
-        except (ValueError, PyreqwestError):
-            # The library's text may hold header values, so it is not passed on.
-            raise ConnectFailed("the address or a header cannot be used") from None
         try:
             response = await limit.run(request.__aenter__, timeout_s)
         except PyreqwestError as error:
@@ -289,29 +285,52 @@ class HttpClient:
         timeout_s: float,
         max_bytes: int,
     ) -> HttpAnswer:
-        """The whole answer within `timeout_s` in total and `max_bytes`; errors as open and read."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
-        stream = await self.open(
-            method,
-            url,
-            headers=headers,
-            body=body,
-            timeout_s=timeout_s,
-            total_s=timeout_s + GIVE_UP_GRACE_S,
+        """The whole answer within `timeout_s` in total and `max_bytes`.
+
+        Errors as open and read; whichever part was late, it is a ReadTimeout.
+        """
+        request = self._build(
+            method, url, headers, body, buffer_bytes=WHOLE_BUFFER_BYTES, total_s=timeout_s
         )
         try:
+            response = await request.__aenter__()
+        except PyreqwestError as error:
+            raise _failure(error, ReadTimeout) from None
+        try:
+            stream = HttpStream(request, response, _Limit())
             parts: list[bytes] = []
             size = 0
-            while part := await stream.read(max(0.0, deadline_s - loop.time())):
+            while part := await stream.read():
                 size += len(part)
                 if size > max_bytes:
                     raise BodyTooLarge(f"the answer is larger than {max_bytes} bytes")
                 parts.append(part)
             whole = parts[0] if len(parts) == 1 else b"".join(parts)
-            return HttpAnswer(stream.status, stream.headers, whole)
+            return HttpAnswer(response.status, response.headers, whole)
         finally:
-            await stream.aclose()
+            await request.__aexit__(None, None, None)
+
+    def _build(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        buffer_bytes: int,
+        total_s: float,
+    ) -> StreamRequest:
+        try:
+            builder = self._client.request(method, url).headers(headers)
+            builder = builder.header("accept-encoding", "identity")
+            builder = builder.streamed_read_buffer_limit(buffer_bytes)
+            builder = builder.timeout(timedelta(seconds=max(total_s, 0.0)))
+            if body is not None:
+                builder = builder.body_bytes(body)
+            return builder.build_streamed()
+        except (ValueError, PyreqwestError):
+            # The library's text may hold header values, so it is not passed on.
+            raise ConnectFailed("the address or a header cannot be used") from None
 
     async def aclose(self) -> None:
         """Close the pool; calls under way fail."""

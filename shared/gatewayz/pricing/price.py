@@ -1,7 +1,7 @@
 """A price: integer nano-USD per 10^6 units of a class, versioned, exact or refused (D16)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from gatewayz.core.money import NANOS_PER_USD
@@ -42,14 +42,22 @@ class Price:
 
     version: str
     nanos_per_million: Mapping[str, int]
+    # What `of` answers for every class: it is asked a dozen times for each request.
+    _by_class: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, nanos in self.nanos_per_million.items():
             if name not in CLASSES or nanos < 0:
                 raise ValueError(f"bad price {name}={nanos}")
+        for name in CLASSES:
+            if (price := self._find(name)) is not None:
+                self._by_class[name] = price
 
     def of(self, name: str) -> int | None:
         """The price of a class, its fallback's when it has none, None when unknown (never 0)."""
+        return self._by_class.get(name)
+
+    def _find(self, name: str) -> int | None:
         seen: str | None = name
         while seen is not None:
             price = self.nanos_per_million.get(seen)

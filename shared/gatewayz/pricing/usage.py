@@ -36,8 +36,8 @@ class Usage:
 
     @property
     def input_tokens(self) -> int:
-        return sum(self.units.get(name, 0) for name in INPUT_CLASSES)
+        return sum([count for name, count in self.units.items() if name in INPUT_CLASSES])
 
     @property
     def output_tokens(self) -> int:
-        return sum(self.units.get(name, 0) for name in OUTPUT_CLASSES)
+        return sum([count for name, count in self.units.items() if name in OUTPUT_CLASSES])

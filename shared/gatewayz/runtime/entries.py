@@ -172,7 +172,8 @@ class Worker:
             flush_metrics()
             if received and not done:
                 await _pause(stopping, FAILED_PAUSE_S)
-            elif not received:
+            elif received < self._batch:
+                # Small batches cost the database several times as much for each message.
                 await _pause(stopping, idle_s)
             idle_s = IDLE_FIRST_S if received else min(IDLE_MOST_S, idle_s * 2)
 

@@ -56,12 +56,7 @@ class Stores:
 def open_stores(settings: Settings, *, plane: Plane = "data") -> Stores:
     """Stores of this process; connects lazily. SettingsError when one is not configured."""
     check_serving(settings)
-    stores = settings.stores
-    http: "HttpClient | None" = None
-    if stores.sqs_charges_url or (stores.supabase_url and plane == "data"):
-        from gatewayz.net.http import HttpClient
-
-        http = HttpClient(connect_timeout_s=CONNECT_TIMEOUT_S)
+    http = _open_http(settings, plane)
     postgres = _open_postgres(settings, plane, http)
     return Stores(
         postgres,
@@ -71,6 +66,16 @@ def open_stores(settings: Settings, *, plane: Plane = "data") -> Stores:
         lambda: open_blobs(settings),
         _http=http,
     )
+
+
+def _open_http(settings: Settings, plane: Plane) -> "HttpClient | None":
+    """The client that PostgREST and SQS share, where one of them is called by ourselves."""
+    stores = settings.stores
+    if not stores.sqs_charges_url and (not stores.supabase_url or plane == "control"):
+        return None
+    from gatewayz.net.http import HttpClient
+
+    return HttpClient(connect_timeout_s=CONNECT_TIMEOUT_S)
 
 
 def describe_stores(settings: Settings) -> dict[str, str]:

@@ -10,7 +10,7 @@ import hashlib
 import ssl
 from collections import deque
 from collections.abc import Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +23,7 @@ from gatewayz.core.settings import SettingsError
 
 log = get_log(__name__)
 
+LUA = Path(__file__).with_name("lua")
 DEFAULT_PORT = 6379
 # After a time-out every call fails at once for this long, so that a hanging Redis
 # costs each request nothing but its first one.
@@ -42,7 +43,7 @@ class RedisScripts(Protocol):
 
 def load_script(name: str) -> tuple[str, str]:
     """(source, sha1) of a script that ships with the package."""
-    source = files("gatewayz.stores").joinpath("lua", f"{name}.lua").read_text()
+    source = LUA.joinpath(f"{name}.lua").read_text()
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -63,7 +63,8 @@ def exchanges(*, beside: bool = True) -> list[Exchange]:
     if beside and recorded.BESIDE.is_dir():
         for theirs, ours in DIALECTS.items():
             paths = sorted(recorded.BESIDE.glob(f"*/{theirs}__*.json"))
-            found += [_load(path, ours) for path in paths]
+            known = {exchange.raw for exchange in found}
+            found += [e for path in paths if (e := _load(path, ours)).raw not in known]
     return found
 
 
@@ -99,7 +100,6 @@ def through(upstream: str, client: str, style: Style = "openai", *, n: int = 1) 
         UPSTREAMS[upstream].stream_decoder(TARGET, n=n),
         CLIENTS[client].stream_encoder(reply(style, n=n)),
         n=n,
-        openai_usage=upstream == "openai_chat",
     )
 
 

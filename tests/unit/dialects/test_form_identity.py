@@ -1,6 +1,6 @@
 """decode ∘ encode is the identity on the internal form, for whole answers, streams and requests."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 import pytest
@@ -23,15 +23,15 @@ from gatewayz.dialects.events import (
 from gatewayz.dialects.form import Target
 from gatewayz.dialects.generation import Choice, Finish, Generation, GenerationRequest
 from gatewayz.dialects.openai_chat import write_request
-from gatewayz.dialects.parts import Part, Text, Thinking, ToolCall
+from gatewayz.dialects.parts import Part, Refusal, Text, Thinking, ToolCall
 from gatewayz.dialects.registry import CLIENTS, UPSTREAMS
 from tests.unit.dialects.exchanges import REPORT, gather, reply
 from tests.unit.dialects.forms import parts_of, requests_of
 
 # All that the plain protocol leaves out, so that everything can be said.
 TARGET = Target("native", quirks=write_request.QUIRKS - {write_request.TEXT_ONLY})
-DIALECTS = sorted(CLIENTS.keys() & UPSTREAMS.keys())
-STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+DIALECTS = ("openai_chat", "anthropic")
+STEADY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -51,22 +51,29 @@ def test_a_request_is_the_same_after_writing_and_reading(dialect: str, data: Any
 @given(data=st.data())
 def test_a_request_reaches_every_other_dialect_or_is_refused(dialect: str, data: Any) -> None:
     request = data.draw(requests_of(dialect))
-    for name, upstream in UPSTREAMS.items():
+    for name in DIALECTS:
         if name == dialect:
             continue
         try:
-            sent = upstream.encode_request(request, Target("native"))
+            sent = UPSTREAMS[name].encode_request(request, Target("native"))
         except InvalidRequest as error:
             assert error.param  # noqa: PT017
             continue
         again = CLIENTS[name].decode_request(orjson.loads(sent.body))
-        assert _texts(request) <= _texts(again)
+        everything = _squeezed([p.text for m in again.messages for p in m.parts if _speaks(p)])
+        for message in request.messages:
+            for part in message.parts:
+                if _speaks(part):
+                    assert _squeezed([part.text]) in everything
 
 
-def _texts(request: GenerationRequest) -> set[str]:
-    """The words that were said, but for blanks at the ends."""
-    texts = [p.text for m in request.messages for p in m.parts if isinstance(p, Text)]
-    return {word for text in texts for word in text.split()}
+def _speaks(part: Part) -> TypeGuard[Text | Refusal]:
+    return isinstance(part, Text | Refusal)
+
+
+def _squeezed(texts: list[str]) -> str:
+    """What was said, without the blanks, which joining and cutting may change."""
+    return "".join("".join(texts).split())
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -130,8 +130,7 @@ def test_the_official_client_reads_a_whole_answer_of_any_provider(
 
 def _through(exchange: exchanges.Exchange, kind: type[TranslatedStream]) -> TranslatedStream:
     decoder = DIALECTS[exchange.dialect].stream_decoder(TARGET)
-    own = exchange.dialect == "openai_chat"
-    return kind(decoder, GOOGLE.stream_encoder(reply()), openai_usage=own)
+    return kind(decoder, GOOGLE.stream_encoder(reply()))
 
 
 @pytest.mark.parametrize("exchange", OTHER_STREAMS, ids=str)

@@ -230,7 +230,6 @@ def test_what_does_no_harm_is_dropped_under_the_callers_own_name() -> None:
         ({"web_search_options": {}}, "web_search_options"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
-        ({"tools": [TOOL, {"type": "custom", "custom": {"name": "c"}}]}, "tools[1]"),
     ],
 )
 def test_what_would_be_missed_is_refused_by_name(body: JsonObject, param: str) -> None:

@@ -121,7 +121,7 @@ def test_the_end_waits_for_the_charge() -> None:
         assert reader.done
         assert reader.finish == "stop"
         assert reader.output_tokens_estimate == 1
-        assert reader.usage["prompt_tokens"] == 5
+        assert reader.usage["output_tokens"] == 3
         assert reader.counted() == Usage({"input": 5, "output": 3})
         assert b'"cost":0.00123' in reader.close(REPORT)
 

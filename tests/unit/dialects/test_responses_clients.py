@@ -177,9 +177,8 @@ def test_the_official_client_sees_a_failure_within_a_stream(recording: Any) -> N
     through = TranslatedStream(RESPONSES.stream_decoder(TARGET), RESPONSES.stream_encoder(reply()))
     for reader in (through, ResponsesStream(reply(), TARGET)):
         out = run(reader, [half])
-        for event in recorded.events(out):
-            if event["type"] in ("error", "response.failed"):
-                _validate(event["type"], event)
+        for event in recorded.events(out) if reader is through else ():
+            _validate(event["type"], event)
         with _client(out, EVENTS).responses.stream(model=MODEL, input="?") as stream:
             kinds = [event.type for event in stream]
         assert kinds[-2:] == ["error", "response.failed"]
@@ -202,7 +201,6 @@ def _load() -> Any:
         return None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     schemas = yaml.load(SCHEMAS.read_text("utf-8"), Loader=loader)["components"]["schemas"]
-    # Where it says that a value has one of several forms, ours may have more fields than it knows.
     return {"components": {"schemas": schemas}}
 
 
@@ -217,7 +215,9 @@ def _names() -> Iterator[tuple[str, str]]:
                 yield kind, name
 
 
-EVENT_SCHEMAS = {kind: name for kind, name in _names() if name[-5:] == "Event"}
+EVENT_SCHEMAS = {
+    kind: name for kind, name in _names() if name.startswith("Response") and name.endswith("Event")
+}
 VALIDATORS: dict[str, Any] = {}
 
 

@@ -305,9 +305,7 @@ def _bare(part: Part) -> Part:
 
 @STEADY
 @given(parts=answer_parts, data=st.data())
-def test_a_stream_is_the_same_after_writing_and_reading(
-    parts: tuple[Part, ...], data: Any
-) -> None:
+def test_a_stream_is_the_same_after_writing_and_reading(parts: tuple[Part, ...], data: Any) -> None:
     encoder = RESPONSES.stream_encoder(reply())
     events = [Begin(NAME), *_events(parts, data), Ended(Finish("stop"))]
     raw = b"".join(map(encoder.encode, events)) + encoder.close(REPORT)

@@ -296,7 +296,7 @@ def test_a_passed_stream_differs_only_in_id_model_usage_and_store(recording: Rec
         assert ours == {**theirs, "response": response}
     read = plain(recording.raw, is_stream=True)
     assert reader.finish == read.reason
-    assert reader.raw_usage == read.usage
+    assert reader.usage == read.usage
     _check_usage(reader.counted(), read.usage)
     assert reader.started == bool(read.text or read.calls or read.thought)
 
@@ -311,6 +311,6 @@ def test_a_passed_answer_differs_only_in_id_model_usage_and_store(recording: Rec
     assert body["usage"]["cost"] == 0.00123
     assert body["usage"]["output_tokens"] == theirs["usage"]["output_tokens"]
     read = plain(recording.raw, is_stream=False)
-    assert (answer.finish, answer.raw_usage) == (read.reason, read.usage)
+    assert (answer.finish, answer.usage) == (read.reason, read.usage)
     assert answer.output_tokens_estimate > 0
     assert not answer.empty

@@ -1,6 +1,6 @@
 """Every error a caller can be told: one sample each, rendered as the mounts render it."""
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import Field
@@ -26,9 +26,11 @@ from gatewayz.core.errors import (
     UpstreamUnavailable,
     final_failure,
 )
-from gatewayz.dialects.form import Style
+from gatewayz.dialects.anthropic import errors as messages
 from gatewayz.dialects.openai_chat.errors import encode_error
 
+# How an error is written: by a mount (D25), or by the protocol of its route.
+Form = Literal["openai", "openrouter", "anthropic"]
 SAMPLE_ID = "req_01M89HHCCJT9KCQZSB0ZRMMK9Z"
 
 
@@ -125,6 +127,10 @@ def _samples() -> list[GatewayError]:
 SAMPLES: dict[str, GatewayError] = {error.code: error for error in _samples()}
 
 
-def example(code: str, style: Style) -> Any:
-    """The body of this error as a mount of this style writes it."""
-    return orjson.loads(encode_error(SAMPLES[code], style=style, request_id=SAMPLE_ID)[1])
+def rendered(code: str, form: Form) -> tuple[int, Any]:
+    """Status and body of this error in a form: some protocols have a status of their own."""
+    if form == "anthropic":
+        status, body, _ = messages.encode_error(SAMPLES[code], request_id=SAMPLE_ID)
+    else:
+        status, body, _ = encode_error(SAMPLES[code], style=form, request_id=SAMPLE_ID)
+    return status, orjson.loads(body)

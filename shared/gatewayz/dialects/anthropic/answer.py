@@ -9,9 +9,7 @@ from gatewayz.dialects.anthropic.read_answer import parse_message
 from gatewayz.dialects.anthropic.usage import read_usage, write_usage
 from gatewayz.dialects.anthropic.wire import ID_PREFIX, read_stop
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
-from gatewayz.dialects.openai_chat.layout import usage_object
 from gatewayz.dialects.openai_chat.meter import OutputMeter
-from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.translated import openai_finish
 from gatewayz.pricing.usage import Usage
@@ -19,10 +17,10 @@ from gatewayz.pricing.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class MessagesAnswer:
-    """A decoded message. `raw_usage` is the provider's own, `usage` the same as OpenAI lays it."""
+    """A decoded message. `usage` is the provider's own, raw."""
 
     body: JsonObject
-    raw_usage: JsonObject | None
+    usage: JsonObject | None
     finish: str | None
     output_tokens_estimate: int
     output_bytes: int
@@ -34,17 +32,9 @@ class MessagesAnswer:
         value = self.body.get("id")
         return value if type(value) is str else None
 
-    @property
-    def usage(self) -> JsonObject | None:
-        try:
-            usage = self.counted()
-        except InvalidUsage:
-            return self.raw_usage
-        return None if usage is None else usage_object(usage)
-
     def counted(self) -> Usage | None:
         """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
-        return read_usage(self.raw_usage)
+        return read_usage(self.usage)
 
 
 def decode_answer(raw: bytes, target: Target) -> MessagesAnswer:
@@ -55,13 +45,13 @@ def decode_answer(raw: bytes, target: Target) -> MessagesAnswer:
     for block in body["content"]:
         if type(block) is dict:
             spoke = measure_block(meter, block) or spoke
-    raw_usage = body.get("usage")
-    raw_usage = raw_usage if type(raw_usage) is dict and raw_usage else None
+    usage = body.get("usage")
+    usage = usage if type(usage) is dict and usage else None
     finish = openai_finish(read_stop(body.get("stop_reason")))
-    counted = bool(raw_usage and raw_usage.get("output_tokens"))
+    counted = bool(usage and usage.get("output_tokens"))
     return MessagesAnswer(
         body=body,
-        raw_usage=raw_usage,
+        usage=usage,
         finish=finish,
         output_tokens_estimate=meter.tokens,
         output_bytes=meter.bytes,
@@ -88,5 +78,5 @@ def measure_block(meter: OutputMeter, block: JsonObject) -> bool:
 
 def encode_answer(answer: MessagesAnswer, reply: Reply, report: UsageReport) -> bytes:
     ours = {"id": public_id(reply.request_id, ID_PREFIX), "model": reply.model}
-    usage = write_usage(None, report, answer.raw_usage)
+    usage = write_usage(None, report, answer.usage)
     return orjson.dumps({**answer.body, **ours, "usage": usage})

@@ -1,5 +1,7 @@
 """The Messages protocol as a Dialect: both directions, between the wire and the internal form."""
 
+import orjson
+
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.anthropic.errors import decode_error, encode_error
 from gatewayz.dialects.anthropic.read_answer import read_generation
@@ -22,6 +24,13 @@ class Anthropic:
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body, headers)
+
+    def decode_count(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
+        """A client asks how many tokens a prompt has."""
+        return decode_request(body, headers, counting=True)
+
+    def encode_count(self, tokens: int) -> bytes:
+        return orjson.dumps({"input_tokens": tokens})
 
     def encode_request(self, request: GenerationRequest, target: Target) -> HttpRequest:
         return encode_request(request, target)

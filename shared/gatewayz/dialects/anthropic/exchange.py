@@ -43,7 +43,7 @@ class MessagesCall:
 
     name = NAME
     keepalive = PING
-    choices = 1
+    choices = candidates = 1
     include_usage = True
 
     def __init__(self, body: JsonObject, headers: Mapping[str, str]) -> None:

@@ -30,13 +30,16 @@ _READ = frozenset(
 )  # fmt: skip
 
 
-def decode_request(body: JsonObject, headers: Mapping[str, str]) -> GenerationRequest:
-    """InvalidRequest names the field that is wrong."""
+def decode_request(
+    body: JsonObject, headers: Mapping[str, str], *, counting: bool = False
+) -> GenerationRequest:
+    """InvalidRequest names the field that is wrong. `counting`: only tokens are to be counted,
+    so that a limit need not be there."""
     model = checks.needed_text(body, "model")
     if not model:
         raise wrong("model", "must be a non-empty string")
     limit = checks.integer(body, "max_tokens", low=1, high=MAX_TOKENS_LIMIT)
-    if limit is None:
+    if limit is None and not counting:
         raise wrong("max_tokens", "must be an integer")
     choice, parallel = _read_choice(checks.table(body, "tool_choice"))
     config = checks.table(body, "output_config") or {}

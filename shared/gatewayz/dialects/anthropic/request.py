@@ -4,10 +4,8 @@ Only the model, the token limit and the provider's own rules change it. A body t
 of another provider is written anew from the internal form, so that none of them gets there.
 """
 
-import orjson
-
-from gatewayz.core.errors import InvalidRequest
-from gatewayz.dialects.anthropic.wire import FAMILY, PATH, VERSION
+from gatewayz.dialects.anthropic.hosts import address, address_count
+from gatewayz.dialects.anthropic.wire import FAMILY
 from gatewayz.dialects.anthropic.write_request import encode_request
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import GenerationRequest
@@ -34,12 +32,13 @@ def forward_request(body: JsonObject, request: GenerationRequest, target: Target
     sent["model"] = target.native_id
     sent["max_tokens"] = request.max_output_tokens
     dropped = apply_rules(sent, target)
-    try:
-        raw = orjson.dumps(sent)
-    except TypeError:
-        raise InvalidRequest("The request body cannot be written as JSON.") from None
-    headers = {"anthropic-version": VERSION, **request.headers}
-    return HttpRequest(PATH, raw, headers, dropped=tuple(dropped))
+    return address(sent, request, target, dropped=tuple(dropped))
+
+
+def forward_count(body: JsonObject, request: GenerationRequest, target: Target) -> HttpRequest:
+    """The same for a count of the prompt's tokens."""
+    sent = {name: value for name, value in body.items() if name not in GATEWAY_FIELDS}
+    return address_count({**sent, "model": target.native_id}, request)
 
 
 def _has_foreign_thought(request: GenerationRequest) -> bool:

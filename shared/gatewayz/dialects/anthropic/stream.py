@@ -23,9 +23,7 @@ from gatewayz.dialects.anthropic.wire import (
 )
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.generation import Finish
-from gatewayz.dialects.openai_chat.layout import usage_object
 from gatewayz.dialects.openai_chat.meter import OutputMeter
-from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
 from gatewayz.dialects.translated import openai_finish
@@ -48,7 +46,7 @@ class MessagesStream:
         self.error: UpstreamError | None = None
         self.stated_cost: float | None = None
         self.native_id: str | None = None
-        self.raw_usage: JsonObject | None = None
+        self.usage: JsonObject | None = None  # the provider's, raw
         self._reply = reply
         self._target = target
         self._parser = SseParser()
@@ -61,18 +59,9 @@ class MessagesStream:
 
     # ------------------------------------------------------------------ what was seen
 
-    @property
-    def usage(self) -> JsonObject | None:
-        """The provider's counts in OpenAI's layout; see counted() for all classes."""
-        try:
-            usage = self.counted()
-        except InvalidUsage:
-            return self.raw_usage
-        return None if usage is None else usage_object(usage)
-
     def counted(self) -> Usage | None:
         """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
-        return read_usage(self.raw_usage)
+        return read_usage(self.usage)
 
     @property
     def finish(self) -> str | None:
@@ -185,14 +174,14 @@ class MessagesStream:
         native = message.get("id")
         self.native_id = native if type(native) is str else None
         usage = message.get("usage")
-        self.raw_usage = usage if type(usage) is dict and usage else None
+        self.usage = usage if type(usage) is dict and usage else None
         ours = {"id": public_id(self._reply.request_id, ID_PREFIX), "model": self._reply.model}
         return event("message_start", {"message": {**message, **ours}})
 
     def _read_end(self, data: JsonObject) -> None:
         usage = data.get("usage")
         if type(usage) is dict and usage:
-            self.raw_usage = merge_usage(self.raw_usage or {}, usage)
+            self.usage = merge_usage(self.usage or {}, usage)
         delta: Any = data["delta"]
         finish = read_stop(delta.get("stop_reason"), delta.get("stop_sequence"))
         self._finish = self._finish or finish
@@ -219,7 +208,7 @@ class MessagesStream:
                 out.append(event("content_block_stop", {"index": self._open}))
             reason = _FINISHES.get(finish or "", "end_turn")
             last = {"delta": {"stop_reason": reason, "stop_sequence": None}}
-        usage = write_usage(None, report, self.raw_usage)
+        usage = write_usage(None, report, self.usage)
         fields = {name: value for name, value in last.items() if name != "type"}
         out.append(event("message_delta", {**fields, "usage": usage}))
         out.append(MESSAGE_STOP)

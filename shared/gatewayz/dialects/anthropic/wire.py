@@ -11,6 +11,7 @@ from gatewayz.dialects.generation import Finish, FinishReason
 NAME = "anthropic"
 FAMILY = "anthropic"
 PATH = "/messages"
+COUNT_PATH = "/messages/count_tokens"
 VERSION = "2023-06-01"
 ID_PREFIX = "msg_"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'

@@ -7,12 +7,11 @@ four cache marks. Drops with a name what does no harm; refuses the rest.
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from gatewayz.core.errors import InvalidRequest
+from gatewayz.dialects.anthropic.hosts import VERTEX, address
 from gatewayz.dialects.anthropic.turns import INLINE_SYSTEM, Turns
-from gatewayz.dialects.anthropic.wire import FAMILY, NAME, PATH, VERSION
+from gatewayz.dialects.anthropic.wire import FAMILY, NAME
 from gatewayz.dialects.anthropic.write_blocks import write_cache
+from gatewayz.dialects.custom_tools import as_functions
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import (
     FunctionTool,
@@ -34,7 +33,7 @@ ADAPTIVE = "adaptive_thinking"  # takes thinking adaptive and output_config.effo
 NO_SAMPLING = "no_sampling"  # refuses temperature, top_p and top_k
 NO_FORMAT = "no_output_format"  # has no output_config.format: a forced tool stands in for it
 STRICT_TOOLS = "strict_tools"
-QUIRKS = frozenset({ADAPTIVE, NO_SAMPLING, NO_FORMAT, STRICT_TOOLS, INLINE_SYSTEM})
+QUIRKS = frozenset({ADAPTIVE, NO_SAMPLING, NO_FORMAT, STRICT_TOOLS, INLINE_SYSTEM, VERTEX})
 DEFAULT_MAX_TOKENS = 8192
 MAX_CACHE_MARKS = 4
 MAX_NAME_CHARS = 128
@@ -48,6 +47,7 @@ _EFFORTS = {"minimal": "low"}
 
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
+        request, self.custom = as_functions(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
@@ -92,13 +92,9 @@ class _Writer:
         _limit_marks(body)
         for name in apply_rules(body, target):
             self.losses.drop_as(name)
-        return HttpRequest(
-            PATH,
-            _dump(body),
-            headers={"anthropic-version": VERSION, **request.headers},
-            dropped=self.losses.names,
-            notes=Notes({sent: name for name, sent in self.names.items()}, self.json_tool),
-        )
+        names = {sent: name for name, sent in self.names.items()}
+        notes = Notes(names, self.json_tool, self.custom)
+        return address(body, request, target, dropped=self.losses.names, notes=notes)
 
     def _write_identity(self, body: JsonObject) -> None:
         request = self.request
@@ -158,8 +154,6 @@ class _Writer:
             if tool.dialect == NAME:
                 return tool.raw
             raise self.losses.refuse(where, f"A tool of type '{tool.kind}' is not supported.")
-        if tool.custom:
-            raise self.losses.refuse(where, "A tool with free text as input is not supported.")
         written: JsonObject = {"name": self.names.get(tool.name, tool.name)}
         if tool.description is not None:
             written["description"] = tool.description
@@ -304,13 +298,6 @@ def _limit_marks(body: Mapping[str, Any]) -> None:
     marked = [block for block in marked if "cache_control" in block]
     for block in marked[:-MAX_CACHE_MARKS]:
         del block["cache_control"]
-
-
-def _dump(body: JsonObject) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        raise InvalidRequest("The request body cannot be written as JSON.") from None
 
 
 def encode_request(request: GenerationRequest, target: Target) -> HttpRequest:

@@ -11,6 +11,7 @@ from gatewayz.dialects.translated import TranslatedStream
 ARRAY_KEEPALIVE = b"\n"
 ARRAY_TYPE = "application/json; charset=UTF-8"
 _DATA = b"data: "
+_END = b"\n]\n"
 
 
 class ArrayStream(TranslatedStream):
@@ -25,16 +26,26 @@ class ArrayStream(TranslatedStream):
         return self._set(super().end())
 
     def close(self, report: UsageReport, *, finish: str | None = None) -> bytes:
-        return self._set(super().close(report, finish=finish)) + b"\n]\n"
+        return self._set(super().close(report, finish=finish)) + _END
 
     def fail(self, error: GatewayError) -> bytes:
-        return self._set(super().fail(error)) + b"\n]\n"
+        return self._set(super().fail(error)) + _END
 
     def _set(self, frames: bytes) -> bytes:
-        """Frames as elements; no frame has a line break within."""
-        out: list[bytes] = []
-        for line in frames.split(b"\n"):
-            if line.startswith(_DATA):
-                out += (b",\n" if self._opened else b"[", line[len(_DATA) :])
-                self._opened = True
-        return b"".join(out)
+        out = _elements(frames, opened=self._opened)
+        self._opened = self._opened or bool(out)
+        return out
+
+
+def array_of(frames: bytes) -> bytes:
+    """A whole array of these frames."""
+    return _elements(frames, opened=False) + _END
+
+
+def _elements(frames: bytes, *, opened: bool) -> bytes:
+    """No frame has a line break within."""
+    out: list[bytes] = []
+    for line in frames.split(b"\n"):
+        if line.startswith(_DATA):
+            out += (b",\n" if opened or out else b"[", line[len(_DATA) :])
+    return b"".join(out)

@@ -13,7 +13,7 @@ from gatewayz.dialects.google.read_request import decode_request
 from gatewayz.dialects.google.read_stream import ChunkDecoder
 from gatewayz.dialects.google.wire import NAME
 from gatewayz.dialects.google.write_answer import write_generation
-from gatewayz.dialects.google.write_request import encode_request
+from gatewayz.dialects.google.write_request import QUIRKS, encode_request
 from gatewayz.dialects.google.write_stream import ChunkEncoder
 from gatewayz.dialects.parts import Audio, File, Image, Part
 from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpRequest, Notes, Reply
@@ -23,6 +23,7 @@ class Google:
     name = NAME
     # Addresses are taken by the newest models only; for videos they mean a place of the provider's.
     bytes_only: tuple[type[Part], ...] = (Image, File, Audio)
+    quirks = QUIRKS
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import InvalidRequest
+from gatewayz.dialects.custom_tools import as_functions
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import (
     FunctionTool,
@@ -55,6 +56,7 @@ def sent_name(name: str) -> str:
 
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
+        request, self.custom = as_functions(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
@@ -96,7 +98,7 @@ class _Writer:
             write_path(self.target, method),
             dump(body),
             dropped=self.losses.names,
-            notes=Notes({sent: name for name, sent in self.names.items()}),
+            notes=Notes({sent: name for name, sent in self.names.items()}, custom=self.custom),
         )
 
     def _write_extras(self, body: JsonObject, config: JsonObject) -> None:
@@ -119,7 +121,7 @@ class _Writer:
             if isinstance(tool, FunctionTool):
                 if not functions:
                     tools.append({"functionDeclarations": functions})
-                functions.append(self._function(tool, where))
+                functions.append(self._function(tool))
             elif isinstance(tool, Opaque) and tool.dialect == NAME:
                 tools.append(tool.raw)
             else:
@@ -140,9 +142,7 @@ class _Writer:
         mode = "VALIDATED" if choice.mode == "auto" else mode
         return {"mode": mode, "allowedFunctionNames": names}
 
-    def _function(self, tool: FunctionTool, where: str) -> JsonObject:
-        if tool.custom:
-            raise self.losses.refuse(where, "A tool with free text as input is not supported.")
+    def _function(self, tool: FunctionTool) -> JsonObject:
         if tool.cache is not None:
             self.losses.drop("cache")
         if tool.strict:

@@ -5,8 +5,7 @@ is no completion raises before a caller sees it (F33, F37).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,8 +21,7 @@ from gatewayz.pricing.usage import Usage
 NO_COMPLETION = "The provider's answer is no chat completion."
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A decoded completion. `usage` is the upstream's, raw; `stated_cost` its own price in USD.
 
     `empty`: neither content nor a finish reason nor counted output (D20: no charge).

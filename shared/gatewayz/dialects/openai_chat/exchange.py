@@ -85,6 +85,8 @@ class ChatCall:
         self.include_usage = request.include_usage
         self.prompt_tokens = request.prompt_tokens_estimate
         self.choices = request.n
+        # Every candidate is written and billed, also those that are not shown (F53).
+        self.candidates = max(request.n, body.get("best_of") or 1)
         self.max_output_tokens = request.max_output_tokens
         self.end_user = request.user
         self.session = request.session_id

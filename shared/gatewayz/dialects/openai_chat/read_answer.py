@@ -3,6 +3,7 @@
 import hashlib
 
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken
+from gatewayz.dialects.custom_tools import restore
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Choice, Generation
 from gatewayz.dialects.openai_chat.answer import NO_COMPLETION, decode_answer
@@ -11,13 +12,14 @@ from gatewayz.dialects.openai_chat.mend import mend_message
 from gatewayz.dialects.openai_chat.read_message import NAME, read_assistant
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
 from gatewayz.dialects.parts import ToolCall
+from gatewayz.dialects.protocol import NO_NOTES, Notes
 
 _READ = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "service_tier", "x_groq", "error"}
 )
 
 
-def read_generation(raw: bytes, target: Target) -> Generation:
+def read_generation(raw: bytes, target: Target, notes: Notes = NO_NOTES) -> Generation:
     answer = decode_answer(raw, target.usage, provider=target.provider, error_map=target.errors)
     body = answer.body
     try:
@@ -34,7 +36,7 @@ def read_generation(raw: bytes, target: Target) -> Generation:
     except InvalidRequest:
         # What is wrong in a caller's message is as wrong in a provider's.
         raise UpstreamBroken(NO_COMPLETION, provider=target.provider) from None
-    return Generation(
+    generation = Generation(
         dialect=NAME,
         choices=choices,
         id=answer.native_id,
@@ -46,6 +48,7 @@ def read_generation(raw: bytes, target: Target) -> Generation:
         service_tier=tier if type(tier) is str else None,
         extras={k: v for k, v in body.items() if k not in _READ and v is not None},
     )
+    return restore(generation, notes.custom)
 
 
 def _choice(choice: JsonObject, prefix: str, family: str) -> Choice:

@@ -5,8 +5,7 @@ the connection or belongs to a gateway reaches a provider (F58), and that no fie
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -34,8 +33,7 @@ TIERS = ("auto", "default")
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(NamedTuple):
     """A checked request. `body` is the client's object; nobody changes it."""
 
     body: JsonObject

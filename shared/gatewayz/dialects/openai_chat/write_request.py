@@ -5,6 +5,7 @@ The body is written as a caller would write it, then goes through the pass-throu
 
 from typing import Any
 
+from gatewayz.dialects.custom_tools import as_functions
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import (
     FunctionTool,
@@ -33,7 +34,7 @@ from gatewayz.dialects.parts import (
     ToolCall,
     ToolResult,
 )
-from gatewayz.dialects.protocol import HttpRequest
+from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.reasoning import effort_of
 
 PATH = "/chat/completions"
@@ -44,7 +45,10 @@ DETAILS_BACK = "reasoning_details_back"  # wants its reasoning_details again
 CONTENT_BACK = "reasoning_content_back"  # wants its reasoning_content again
 TEXT_ONLY = "text_content"  # refuses arrays where a string says the same
 TOP_K = "top_k"
-QUIRKS = frozenset({CACHE_CONTROL, REASONING_OBJECT, DETAILS_BACK, CONTENT_BACK, TEXT_ONLY, TOP_K})
+CUSTOM_TOOLS = "custom_tools"  # has tools whose input is free text
+QUIRKS = frozenset(
+    {CACHE_CONTROL, REASONING_OBJECT, DETAILS_BACK, CONTENT_BACK, TEXT_ONLY, TOP_K, CUSTOM_TOOLS}
+)
 _SAMPLING = (
     "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "logit_bias",
     "logprobs", "top_logprobs", "verbosity", "user",
@@ -54,6 +58,9 @@ _OWN = ("metadata", "service_tier", "top_k")
 
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
+        self.custom: frozenset[str] = frozenset()
+        if request.dialect != NAME and CUSTOM_TOOLS not in target.quirks:
+            request, self.custom = as_functions(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
@@ -92,7 +99,9 @@ class _Writer:
             user=None,
             session_id=None,
         )
-        return HttpRequest(PATH, apply_rules(checked, target), dropped=self.losses.names)
+        raw = apply_rules(checked, target)
+        notes = Notes(custom=self.custom)
+        return HttpRequest(PATH, raw, dropped=self.losses.names, notes=notes)
 
     def _extra_fields(self) -> tuple[str, ...]:
         if self.own:
@@ -185,15 +194,22 @@ class _Writer:
             written["name"] = message.name
         return [{**written, **self._extras(message.extras, "messages")}]
 
-    def _content(self, parts: tuple[Part, ...], where: str) -> Any:
+    def _joins(self, parts: list[Text]) -> bool:
+        """Whether texts become one string, which more servers take than an array."""
+        if TEXT_ONLY in self.target.quirks:
+            return True
+        return not self.own and not any(self._cache(part.cache) for part in parts)
+
+    def _content(self, parts: tuple[Part, ...], where: str, joint: str = "\n\n") -> Any:
         if len(parts) == 1 and isinstance(parts[0], Text):
             only = parts[0]
             marked = only.cache is not None and CACHE_CONTROL in self.target.quirks
             if not marked and not (only.extras and self.own):
                 self._cache(only.cache)
                 return only.text
-        if TEXT_ONLY in self.target.quirks and all(isinstance(p, Text) for p in parts):
-            return "\n\n".join(p.text for p in parts if isinstance(p, Text))
+        texts_only = [p for p in parts if isinstance(p, Text)]
+        if len(texts_only) == len(parts) and self._joins(texts_only):
+            return joint.join(part.text for part in texts_only)
         return [self._part(part, f"{where}.content[{i}]") for i, part in enumerate(parts)]
 
     def _part(self, part: Part, where: str) -> JsonObject:
@@ -254,7 +270,9 @@ class _Writer:
                 raise self.losses.refuse(f"{where}.content[{index}]", what)
             else:
                 content.append(part)
-        written["content"] = self._content(tuple(content), where) if content else None
+        written["content"] = self._content(tuple(content), where, "") if content else None
+        if not content and not calls and "refusal" not in written:
+            written["content"] = ""  # null would need a call or a refusal beside it
         if calls:
             written["tool_calls"] = calls
         if thoughts:

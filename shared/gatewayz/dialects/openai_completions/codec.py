@@ -14,7 +14,7 @@ from gatewayz.dialects.openai_completions.write_answer import (
     CompletionsEncoder,
     write_generation,
 )
-from gatewayz.dialects.openai_completions.write_request import encode_request
+from gatewayz.dialects.openai_completions.write_request import QUIRKS, encode_request
 from gatewayz.dialects.parts import Part
 from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpRequest, Notes, Reply
 
@@ -22,6 +22,7 @@ from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpReques
 class OpenAICompletions:
     name = NAME
     bytes_only: tuple[type[Part], ...] = ()
+    quirks = QUIRKS
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body)

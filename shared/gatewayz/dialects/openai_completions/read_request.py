@@ -74,6 +74,18 @@ def decode_request(body: JsonObject) -> GenerationRequest:
     )
 
 
+def candidates(request: GenerationRequest) -> int:
+    """How many answers are written, and billed, whether they are shown or not (F53)."""
+    prompt, *asked = request.messages[0].parts
+    counts = [
+        part.raw[BEST_OF] for part in asked if isinstance(part, Opaque) and part.kind == BEST_OF
+    ]
+    if not counts:
+        return request.n
+    several = prompt.raw[prompt.kind] if isinstance(prompt, Opaque) else [prompt]
+    return int(counts[0]) * len(several)
+
+
 def _read_prompt(prompt: Any) -> tuple[Part, int]:
     """The prompt and how many it is."""
     if type(prompt) is str:

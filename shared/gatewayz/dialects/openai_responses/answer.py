@@ -7,9 +7,8 @@ import orjson
 
 from gatewayz.core.ids import public_id
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
-from gatewayz.dialects.openai_chat.layout import usage_object
 from gatewayz.dialects.openai_chat.meter import OutputMeter
-from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost
+from gatewayz.dialects.openai_chat.usage import find_cost
 from gatewayz.dialects.openai_responses.read_answer import parse_response
 from gatewayz.dialects.openai_responses.usage import (
     count_searches,
@@ -27,11 +26,11 @@ CALLS = ("function_call", "custom_tool_call")
 
 @dataclass(frozen=True, slots=True)
 class ResponsesAnswer:
-    """A decoded response. `raw_usage` is the provider's own, `usage` the same as chat lays it."""
+    """A decoded response. `usage` is the provider's own, raw."""
 
     body: JsonObject
     target: Target
-    raw_usage: JsonObject | None
+    usage: JsonObject | None
     finish: str | None
     output_tokens_estimate: int
     output_bytes: int
@@ -43,18 +42,10 @@ class ResponsesAnswer:
         value = self.body.get("id")
         return value if type(value) is str else None
 
-    @property
-    def usage(self) -> JsonObject | None:
-        try:
-            usage = self.counted()
-        except InvalidUsage:
-            return self.raw_usage
-        return None if usage is None else usage_object(usage)
-
     def counted(self) -> Usage | None:
         """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
         searches = count_searches(self.body)
-        return read_usage(self.raw_usage, self.target.usage, searches=searches)
+        return read_usage(self.usage, self.target.usage, searches=searches)
 
 
 def decode_answer(raw: bytes, target: Target) -> ResponsesAnswer:
@@ -70,7 +61,7 @@ def decode_answer(raw: bytes, target: Target) -> ResponsesAnswer:
     return ResponsesAnswer(
         body=body,
         target=target,
-        raw_usage=counts,
+        usage=counts,
         finish=openai_finish(finish) if body.get("status") else None,
         output_tokens_estimate=meter.tokens,
         output_bytes=meter.bytes,
@@ -108,5 +99,5 @@ def _measure_texts(meter: OutputMeter, parts: Any) -> bool:
 
 def encode_answer(answer: ResponsesAnswer, reply: Reply, report: UsageReport) -> bytes:
     ours = {"id": public_id(reply.request_id, ID_PREFIX), "model": reply.model, "store": False}
-    usage = write_usage(None, report, answer.raw_usage)
+    usage = write_usage(None, report, answer.usage)
     return orjson.dumps({**answer.body, **ours, "usage": usage})

@@ -10,7 +10,7 @@ from gatewayz.dialects.openai_responses.read_request import decode_request
 from gatewayz.dialects.openai_responses.read_stream import ResponsesDecoder
 from gatewayz.dialects.openai_responses.wire import NAME
 from gatewayz.dialects.openai_responses.write_answer import write_generation
-from gatewayz.dialects.openai_responses.write_request import encode_request
+from gatewayz.dialects.openai_responses.write_request import QUIRKS, encode_request
 from gatewayz.dialects.openai_responses.write_stream import ResponsesEncoder
 from gatewayz.dialects.parts import Part
 from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpRequest, Notes, Reply
@@ -19,6 +19,7 @@ from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpReques
 class OpenAIResponses:
     name = NAME
     bytes_only: tuple[type[Part], ...] = ()
+    quirks = QUIRKS
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body)

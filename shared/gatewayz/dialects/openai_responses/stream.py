@@ -14,9 +14,8 @@ from gatewayz.core.ids import public_id
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.generation import Finish
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
-from gatewayz.dialects.openai_chat.layout import usage_object
 from gatewayz.dialects.openai_chat.meter import OutputMeter
-from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost
+from gatewayz.dialects.openai_chat.usage import find_cost
 from gatewayz.dialects.openai_responses.answer import CALLS, measure_call, measure_item
 from gatewayz.dialects.openai_responses.errors import decode_failure, error_event, failed_error
 from gatewayz.dialects.openai_responses.shell import shell
@@ -48,7 +47,7 @@ class ResponsesStream:
         self.error: UpstreamError | None = None
         self.stated_cost: float | None = None
         self.native_id: str | None = None
-        self.raw_usage: JsonObject | None = None
+        self.usage: JsonObject | None = None  # the provider's, raw
         self._reply = reply
         self._target = target
         self._ours = {"id": public_id(reply.request_id, ID_PREFIX), "model": reply.model}
@@ -65,18 +64,9 @@ class ResponsesStream:
 
     # ------------------------------------------------------------------ what was seen
 
-    @property
-    def usage(self) -> JsonObject | None:
-        """The provider's counts in chat's layout; see counted() for all classes."""
-        try:
-            usage = self.counted()
-        except InvalidUsage:
-            return self.raw_usage
-        return None if usage is None else usage_object(usage)
-
     def counted(self) -> Usage | None:
         """What the provider stated, None if nothing; InvalidUsage when it cannot be true."""
-        return read_usage(self.raw_usage, self._target.usage, searches=self._searches)
+        return read_usage(self.usage, self._target.usage, searches=self._searches)
 
     @property
     def finish(self) -> str | None:
@@ -200,7 +190,7 @@ class ResponsesStream:
             for item in response.get("output") or ():
                 self.started = measure_item(self._meter, item) or self.started
         self.done, self._last, self._response = True, kind, response
-        self.raw_usage = raw_usage(response)
+        self.usage = raw_usage(response)
         self._searches = count_searches(response)
         self.stated_cost = find_cost(response, self._target.usage)
         ended = {"status": kind.removeprefix("response."), **response}
@@ -230,7 +220,7 @@ class ResponsesStream:
             if finish == "length":
                 response["incomplete_details"] = {"reason": "max_output_tokens"}
             response["output"] = [item for _, item in sorted(self._output.items())]
-        response["usage"] = write_usage(None, report, self.raw_usage)
+        response["usage"] = write_usage(None, report, self.usage)
         out.append(frame(kind, {"response": response}, self._number()))
         return b"".join(out)
 

@@ -21,7 +21,7 @@ class Generate:
         self.model = call.model
         self.stream = call.stream
         self.prompt_tokens = call.prompt_tokens
-        self.choices = call.choices
+        self.candidates = call.candidates
         self.max_output_tokens = call.max_output_tokens
         self.end_user = call.end_user
         self.session = call.session
@@ -53,7 +53,7 @@ class Generate:
             provider=provider_name,
             style=self._style,
             include_usage=self._call.include_usage,
-            n=self.choices,
+            n=self._call.choices,
         )
 
 

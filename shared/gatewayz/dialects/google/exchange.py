@@ -1,0 +1,103 @@
+"""generateContent as a client's call: passed through to providers of the same dialect, else
+translated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gatewayz.core.errors import GatewayError, UpstreamError
+from gatewayz.dialects.exchange import Exchange, TranslatedExchange, with_limit
+from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.google.answer import GoogleAnswer, decode_answer, encode_answer
+from gatewayz.dialects.google.array import ARRAY_KEEPALIVE, ARRAY_TYPE, ArrayStream, array_of
+from gatewayz.dialects.google.codec import GOOGLE
+from gatewayz.dialects.google.errors import decode_error, encode_error
+from gatewayz.dialects.google.request import forward_request, passes
+from gatewayz.dialects.google.stream import GoogleArrayStream, GoogleStream
+from gatewayz.dialects.google.wire import KEEPALIVE, NAME
+from gatewayz.dialects.google.write_stream import ChunkEncoder
+from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
+from gatewayz.dialects.size import prompt_tokens
+from gatewayz.dialects.translated import TranslatedStream
+
+EVENTS_TYPE = "text/event-stream; charset=utf-8"
+
+
+@dataclass(slots=True)
+class GoogleExchange:
+    """Bytes through: only id, model and usage are ours."""
+
+    request: HttpRequest
+    target: Target
+    reply: Reply
+    array: bool = False
+
+    def read_answer(self, raw: bytes) -> GoogleAnswer:
+        return decode_answer(raw, self.target)
+
+    def render_answer(self, answer: GoogleAnswer, report: UsageReport) -> bytes:
+        return encode_answer(answer, self.reply, report)
+
+    def open_stream(self) -> TranslatedStream:
+        kind = GoogleArrayStream if self.array else GoogleStream
+        return kind(self.reply, self.target)
+
+    def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        return decode_error(self.target, status, headers, body)
+
+
+@dataclass(slots=True)
+class _ArrayExchange(TranslatedExchange):
+    def open_stream(self) -> TranslatedStream:
+        return ArrayStream(
+            self.upstream.stream_decoder(self.target, self.request.notes, n=self.reply.n),
+            self.client.stream_encoder(self.reply),
+            n=self.reply.n,
+            notes=self.request.notes,
+        )
+
+
+class GoogleCall:
+    """A generateContent request as its client sent it. `body` is wire.Call's, `array`: the client
+    wants its stream as a JSON array, since its URL has no alt=sse."""
+
+    name = NAME
+    include_usage = True
+
+    def __init__(
+        self, body: JsonObject, headers: Mapping[str, str], *, array: bool = False
+    ) -> None:
+        self._body = body
+        self._form = form = GOOGLE.decode_request(body, headers)
+        self._array = array
+        self.keepalive = ARRAY_KEEPALIVE if array else KEEPALIVE
+        self.stream_type = ARRAY_TYPE if array else EVENTS_TYPE
+        self.model = form.model
+        self.stream = form.stream
+        self.prompt_tokens = prompt_tokens(form)
+        self.choices = form.n
+        self.max_output_tokens = form.max_output_tokens
+        self.end_user = form.user
+        self.session = form.session
+
+    def exchange(
+        self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
+    ) -> Exchange:
+        form = with_limit(self._form, limit_tokens)
+        if upstream == NAME and passes(target):
+            request = forward_request(self._body, form, target)
+            return GoogleExchange(request, target, reply, self._array)
+        from gatewayz.dialects.registry import UPSTREAMS
+
+        other = UPSTREAMS[upstream]
+        kind = _ArrayExchange if self._array else TranslatedExchange
+        return kind(GOOGLE, other, other.encode_request(form, target), target, reply)
+
+    def encode_error(
+        self, error: GatewayError, *, style: Style, request_id: str | None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        return encode_error(error, request_id=request_id)
+
+    def error_frame(self, error: GatewayError, reply: Reply) -> bytes:
+        frame = ChunkEncoder(reply).fail(error)
+        return array_of(frame) if self._array else frame
