@@ -97,12 +97,11 @@ async def test_a_run_writes_the_metrics_of_the_catalogue(
     finally:
         configure_metrics("")
     written = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
-    found = {
-        (name, *[line[label] for label in METRICS[name].labels]): line[name]
-        for line in written
-        for name in METRICS
-        if name in line
-    }
+    found: dict[tuple[str, ...], Any] = {}
+    for line in written:
+        for name in METRICS.keys() & line.keys():
+            key = (name, *[line[label] for label in METRICS[name].labels])
+            found[key] = found[key] + line[name] if key in found else line[name]
     assert found[("admissions", "admitted")] == 2
     assert found[("admissions", "model_not_found")] == 1
     assert found[("attempts", "sandbox", "ok")] == 1

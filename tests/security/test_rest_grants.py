@@ -7,6 +7,9 @@ import asyncpg
 import httpx
 import pytest
 
+from gatewayz.local.migrate import migrate
+from gatewayz.local.postgres import PostgresProcess
+from tests.conftest import _administer, _named
 from tests.fakes.supabase import PUBLISHABLE_KEY, SECRET_KEY, token
 from tests.managed import Supabase, authenticator, supabase
 
@@ -119,3 +122,41 @@ async def test_the_secret_key_calls_what_the_gateway_calls(client: httpx.AsyncCl
     headers = {"apikey": SECRET_KEY, "content-profile": "api"}
     answer = await client.post("/rpc/check_violations", json={}, headers=headers)
     assert (answer.status_code, answer.json()) == (200, [])
+
+
+GENEROUS = """
+alter default privileges grant all on tables to anon, authenticated, service_role;
+alter default privileges grant all on functions to anon, authenticated, service_role;
+alter default privileges grant all on sequences to anon, authenticated, service_role;
+alter default privileges grant all on schemas to anon, authenticated;
+"""
+REACHABLE = """
+select p.oid::regprocedure::text from pg_proc p, unnest(array['anon', 'authenticated']) as role
+ where p.pronamespace::regnamespace::text in ('api', 'ledger', 'tenancy', 'queue')
+   and has_function_privilege(role, p.oid, 'execute')
+union all
+select c.oid::regclass::text
+  from pg_class c, unnest(array['anon', 'authenticated', 'service_role']) as role
+ where c.relnamespace::regnamespace::text in ('api', 'ledger', 'tenancy', 'queue')
+   and c.relkind in ('r', 'p', 'v')
+   and has_table_privilege(role, c.oid, 'select, insert, update, delete, truncate')
+union all
+select n.nspname from pg_namespace n, unnest(array['anon', 'authenticated']) as role
+ where n.nspname in ('api', 'ledger', 'tenancy', 'queue')
+   and has_schema_privilege(role, n.oid, 'usage')
+"""
+
+
+async def test_F91_a_project_that_grants_everything_by_default_grants_none_of_ours(
+    postgres: PostgresProcess, database_url: str
+) -> None:
+    """Platforms give their roles rights to whatever is made; our migrations take them back."""
+    name = "generous"
+    _administer(postgres.url, f"create database {name} template template0")
+    url = _named(postgres.url, name)
+    try:
+        _administer(url, GENEROUS)
+        await migrate(url)
+        assert await names(url, f"select 1, t.* from ({REACHABLE}) as t") == []
+    finally:
+        _administer(postgres.url, f"drop database {name} with (force)")

@@ -25,7 +25,7 @@ class Notes:
 
     `names`: tool name as sent → as the caller wrote it. `json_tool`: the tool whose arguments are
     really the answer's text (structured output for targets that have none). `custom`: tools, by
-    the caller's names, whose free text was asked for as a field (custom_tools.py undoes it).
+    the caller's names, whose free text was asked for as a field (translated.py undoes it).
     """
 
     names: Mapping[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gatewayz.core.errors import GatewayError, UpstreamError
+from gatewayz.dialects.custom_tools import Restorer, restore
 from gatewayz.dialects.events import (
     ArgumentsDelta,
     Begin,
@@ -64,9 +65,19 @@ def measure(meter: OutputMeter, part: Part) -> bool:
 
 
 class TranslatedStream:
-    """feed() every block, end() at the end of input, then close() or fail(), whichever is true."""
+    """feed() every block, end() at the end of input, then close() or fail(), whichever is true.
 
-    def __init__(self, decoder: StreamDecoder, encoder: StreamEncoder, *, n: int = 1) -> None:
+    `notes` are those of the request that is answered.
+    """
+
+    def __init__(
+        self,
+        decoder: StreamDecoder,
+        encoder: StreamEncoder,
+        *,
+        n: int = 1,
+        notes: Notes = NO_NOTES,
+    ) -> None:
         self.started = False  # content was seen: the first token
         self.done = False  # the provider said that nothing follows
         self.error: UpstreamError | None = None
@@ -76,6 +87,7 @@ class TranslatedStream:
         self._units: Usage | None = None
         self._decoder = decoder
         self._encoder = encoder
+        self._restorer = Restorer(notes.custom) if notes.custom else None
         self._meter = OutputMeter()
         self._finishes: dict[int, Finish] = {}
         self._unfinished = n
@@ -126,6 +138,8 @@ class TranslatedStream:
     def _take(self, events: list[Event]) -> bytes:
         if self.error is not None:
             return b""
+        if self._restorer is not None:
+            events = self._restorer.take(events)
         out: list[bytes] = []
         for event in events:
             match event:
@@ -224,7 +238,7 @@ def read_answer(
     dialect: Upstream, raw: bytes, target: Target, notes: Notes = NO_NOTES
 ) -> TranslatedAnswer:
     """A provider's whole answer for a client of any dialect; raises as decode_answer does."""
-    generation = dialect.decode_answer(raw, target, notes)
+    generation = restore(dialect.decode_answer(raw, target, notes), notes.custom)
     meter = OutputMeter()
     spoke = False
     for choice in generation.choices:

@@ -1,1 +1,1 @@
-"""Four ports (postgres, redis, queue, secrets) and their backends. Nothing else does store I/O."""
+"""Five ports (postgres, redis, queue, blobs, secrets) and their backends: all our store I/O."""

@@ -1,4 +1,4 @@
-"""Legacy completion requests: prompts of every kind, and what only targets of this dialect can do."""
+"""Legacy completion requests: prompts of every kind, and what only this dialect can do."""
 
 from typing import Any
 

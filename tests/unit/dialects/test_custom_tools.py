@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gatewayz.dialects.custom_tools import FIELD
+from gatewayz.dialects.custom_tools import FIELD, Restorer
 from gatewayz.dialects.events import (
     ArgumentsDelta,
     Begin,
@@ -18,7 +18,8 @@ from gatewayz.dialects.form import Target
 from gatewayz.dialects.generation import Choice, Finish, FunctionTool, Generation, GenerationRequest
 from gatewayz.dialects.parts import Message, Text, ToolCall, ToolResult
 from gatewayz.dialects.registry import CLIENTS, UPSTREAMS
-from tests.unit.dialects.exchanges import REPORT, gather, reply, through
+from gatewayz.dialects.translated import TranslatedStream, read_answer
+from tests.unit.dialects.exchanges import REPORT, gather, reply, run
 
 PATCH = '*** Begin Patch\n+ "quoted" line\n*** End Patch'
 REQUEST = GenerationRequest(
@@ -80,11 +81,18 @@ def test_its_text_comes_back_whole_and_streamed(upstream: str) -> None:
     notes = UPSTREAMS[upstream].encode_request(REQUEST, TARGET).notes
     whole, streamed = _answer(upstream)
     expected = ToolCall("call_2", "apply_patch", PATCH, custom=True)
-    generation = UPSTREAMS[upstream].decode_answer(whole, TARGET, notes)
-    assert generation.choices[0].parts == (expected,)
+    answer = read_answer(UPSTREAMS[upstream], whole, TARGET, notes)
+    assert answer.generation.choices[0].parts == (expected,)
     decoder = UPSTREAMS[upstream].stream_decoder(TARGET, notes)
-    found = gather([*decoder.feed(streamed), *decoder.end()])
-    assert found[0].parts == [expected]
+    restorer = Restorer(notes.custom)
+    events = [*restorer.take(decoder.feed(streamed)), *restorer.take(decoder.end())]
+    assert gather(events)[0].parts == [expected]
+    reader = TranslatedStream(
+        UPSTREAMS[upstream].stream_decoder(TARGET, notes),
+        CLIENTS["openai_chat"].stream_encoder(reply()),
+        notes=notes,
+    )
+    assert orjson.dumps(PATCH) in run(reader, [streamed])
 
 
 def test_what_a_model_wrote_beside_the_field_is_handed_on_as_it_is() -> None:
@@ -101,12 +109,7 @@ def test_what_a_model_wrote_beside_the_field_is_handed_on_as_it_is() -> None:
             }
         ]
     }
-    generation = UPSTREAMS["openai_chat"].decode_answer(orjson.dumps(body), TARGET, notes)
-    (part,) = generation.choices[0].parts
+    answer = read_answer(UPSTREAMS["openai_chat"], orjson.dumps(body), TARGET, notes)
+    (part,) = answer.generation.choices[0].parts
     assert isinstance(part, ToolCall)
     assert part.arguments == '{"patch":"x"}'
-
-
-def test_a_stream_without_such_tools_is_not_touched() -> None:
-    reader = through("openai_chat", "anthropic")
-    assert reader.feed(b": hello\n\n") == b""

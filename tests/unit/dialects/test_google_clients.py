@@ -25,7 +25,6 @@ from gatewayz.core.errors import (
 from gatewayz.dialects.anthropic.codec import ANTHROPIC
 from gatewayz.dialects.google.array import ArrayStream
 from gatewayz.dialects.google.codec import GOOGLE
-from gatewayz.dialects.google.count import encode_count_answer
 from gatewayz.dialects.google.wire import KEEPALIVE, read_path
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.parts import Refusal
@@ -37,7 +36,7 @@ from tests.unit.dialects.test_google_recordings import Exchange as Recorded
 from tests.unit.dialects.test_google_recordings import plain as plain_google
 
 JSON, EVENTS = "application/json; charset=UTF-8", "text/event-stream"
-DIALECTS = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC, "google": GOOGLE}
+DIALECTS: dict[str, Any] = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC, "google": GOOGLE}
 OTHERS = [e for e in exchanges.exchanges() if e.dialect in DIALECTS and e.dialect != "google"]
 OTHER_ANSWERS = [e for e in OTHERS if e.status < 300 and not e.is_stream]
 OTHER_STREAMS = [e for e in OTHERS if e.is_stream]
@@ -377,7 +376,7 @@ def test_a_request_of_the_official_client_is_read_whole() -> None:
 
 
 def test_the_official_client_reads_a_count() -> None:
-    answer = _google(encode_count_answer(12), JSON).models.count_tokens(model="x", contents="?")
+    answer = _google(GOOGLE.encode_count(12), JSON).models.count_tokens(model="x", contents="?")
     assert answer.total_tokens == 12
 
 

@@ -31,7 +31,7 @@ from gatewayz.dialects.generation import (
     ToolChoice,
 )
 from gatewayz.dialects.google.codec import GOOGLE
-from gatewayz.dialects.google.count import decode_count, encode_count
+from gatewayz.dialects.google.count import ask_count, decode_count
 from gatewayz.dialects.google.wire import read_path
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.parts import (
@@ -54,12 +54,12 @@ from tests.unit.dialects.exchanges import REPORT, TARGET, reply
 from tests.unit.dialects.forms import base64s, maybe, plain_arguments, schemas, words
 from tests.unit.dialects.test_google_recordings import gathered
 
-OTHERS = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC}
+OTHERS: dict[str, Any] = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC}
 STEADY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 BRIEF = settings(STEADY, max_examples=15)
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}", fullmatch=True)
-extras = st.just({}) | st.just({"xUnknown": {"of_mine": ["a", 1]}})
+extras: Any = st.just({}) | st.just({"xUnknown": {"of_mine": ["a", 1]}})
 signed = st.tuples(base64s, st.just("google"))
 unsigned = st.just((None, ""))
 
@@ -143,7 +143,8 @@ def conversations(draw: Any) -> tuple[Message, ...]:
     return tuple(out)
 
 
-tools = st.lists(
+_own_tools: Any = st.sampled_from([{"googleSearch": {}}, {"codeExecution": {}}])
+tools: Any = st.lists(
     st.builds(
         FunctionTool,
         names,
@@ -153,9 +154,9 @@ tools = st.lists(
     ),
     max_size=3,
 ).flatmap(
-    lambda functions: st.lists(
-        st.sampled_from([{"googleSearch": {}}, {"codeExecution": {}}]), max_size=2
-    ).map(lambda own: (*functions, *(Opaque("google", raw) for raw in own)))
+    lambda functions: st.lists(_own_tools, max_size=2).map(
+        lambda own: (*functions, *(Opaque("google", raw) for raw in own))
+    )
 )
 choices = st.one_of(
     st.builds(ToolChoice, st.sampled_from(["auto", "none", "required"])),
@@ -172,7 +173,7 @@ reasonings = st.builds(
 ).filter(lambda r: r != Reasoning()) | st.sampled_from(
     [Reasoning(mode="off"), Reasoning(mode="adaptive", show="auto")]
 )
-request_extras = st.just({}) | st.just(
+request_extras: Any = st.just({}) | st.just(
     {
         "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
         "cachedContent": "cachedContents/abc",
@@ -236,7 +237,7 @@ def test_a_request_is_the_same_after_writing_and_reading(request: GenerationRequ
 @given(requests())
 def test_a_count_is_asked_for_with_the_same_request(request: GenerationRequest) -> None:
     for quirks in (frozenset[str](), frozenset({"plain_count"})):
-        sent = encode_count(request, Target(request.model, quirks=quirks))
+        sent = ask_count(request, Target(request.model, quirks=quirks))
         assert sent.path.endswith(":countTokens")
         assert decode_count(_body(sent.path, sent.body)).messages == request.messages
 

@@ -20,7 +20,7 @@ from gatewayz.core.errors import (
 from gatewayz.dialects.anthropic.codec import ANTHROPIC
 from gatewayz.dialects.events import Begin, Event, SignatureDelta, UsageSeen
 from gatewayz.dialects.google.codec import GOOGLE
-from gatewayz.dialects.google.count import decode_count_answer
+from gatewayz.dialects.google.count import read_count
 from gatewayz.dialects.google.wire import read_path
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.parts import Part, Text, ToolCall
@@ -30,7 +30,7 @@ from tests.unit.dialects import recorded
 from tests.unit.dialects.exchanges import TARGET, gather, pieces, reply, run, said
 
 KEPT = recorded.ROOT / "tests" / "recordings" / "google"
-CLIENTS = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC, "google": GOOGLE}
+CLIENTS: dict[str, Any] = {"openai_chat": OPENAI_CHAT, "anthropic": ANTHROPIC, "google": GOOGLE}
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def test_F32_a_stream_that_ends_too_soon_never_ends_cleanly(exchange: Exchange) 
         assert (b'"error"' in out) != reader.clean_end
 
 
-EXPECTED = {400: UpstreamRejected, 403: UpstreamAuth, 404: UpstreamModelMissing}
+EXPECTED: dict[int, Any] = {400: UpstreamRejected, 403: UpstreamAuth, 404: UpstreamModelMissing}
 EXPECTED[429] = UpstreamThrottled
 
 
@@ -269,4 +269,4 @@ def test_a_recorded_request_reaches_every_provider(exchange: Exchange) -> None:
 
 def test_a_recorded_count_is_read() -> None:
     raw = b'{"totalTokens": 12, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 12}]}'
-    assert decode_count_answer(raw, TARGET) == 12
+    assert read_count(raw, TARGET) == 12

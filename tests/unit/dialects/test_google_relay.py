@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gatewayz.core.errors import RateLimited, UpstreamBroken, UpstreamThrottled
+from gatewayz.core.errors import InvalidRequest, RateLimited, UpstreamBroken, UpstreamThrottled
+from gatewayz.dialects.envelope import Sealed, seal
 from gatewayz.dialects.form import Target, UsageReport
 from gatewayz.dialects.google.answer import decode_answer, encode_answer
 from gatewayz.dialects.google.codec import GOOGLE
@@ -15,7 +16,6 @@ from gatewayz.dialects.google.exchange import GoogleCall
 from gatewayz.dialects.google.request import passes
 from gatewayz.dialects.google.stream import GoogleArrayStream, GoogleStream
 from gatewayz.dialects.google.wire import read_path
-from gatewayz.dialects.translated import TranslatedStream
 from tests.unit.dialects import recorded
 from tests.unit.dialects.exchanges import MODEL, REPORT, TARGET, pieces, reply, run
 from tests.unit.dialects.test_google_recordings import (
@@ -51,9 +51,7 @@ def _chunks(raw: bytes) -> list[Any]:
 
 @pytest.mark.parametrize("exchange", STREAMS, ids=str)
 @pytest.mark.parametrize("kind", [GoogleStream, GoogleArrayStream])
-def test_a_client_gets_every_chunk_with_our_labels(
-    exchange: Exchange, kind: type[TranslatedStream]
-) -> None:
+def test_a_client_gets_every_chunk_with_our_labels(exchange: Exchange, kind: Any) -> None:
     reader = kind(reply(), TARGET)
     out = run(reader, [exchange.raw])
     got, sent = _chunks(out), _chunks(exchange.raw)
@@ -88,9 +86,7 @@ def test_F34_a_cut_anywhere_gives_the_same_bytes(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("exchange", KEPT_STREAMS, ids=str)
 @pytest.mark.parametrize("kind", [GoogleStream, GoogleArrayStream])
-def test_F32_a_stream_that_ends_too_soon_never_ends_cleanly(
-    exchange: Exchange, kind: type[TranslatedStream]
-) -> None:
+def test_F32_a_stream_that_ends_too_soon_never_ends_cleanly(exchange: Exchange, kind: Any) -> None:
     for cut in range(0, len(exchange.raw), 11):
         reader = kind(reply(), TARGET)
         out = run(reader, [exchange.raw[:cut]])
@@ -260,11 +256,7 @@ def test_a_request_goes_on_as_it_came(exchange: Exchange) -> None:
 
 
 def test_a_request_that_carries_thoughts_of_others_is_written_anew() -> None:
-    answer = {
-        "candidates": [{"content": {"parts": [{"text": "t", "thought": True}], "role": "model"}}]
-    }
-    assert answer
-    sealed = "Z3cxOlsiYW50aHJvcGljIiwic2lnIiwiaWQiLG51bGxd"
+    sealed = seal(Sealed("anthropic", "sig"))
     body = {
         "model": "m",
         "contents": [
@@ -288,14 +280,55 @@ def test_only_a_provider_of_the_same_family_gets_the_bytes() -> None:
 
 
 def test_fields_that_belong_to_a_gateway_stay_here() -> None:
-    body = {"model": "m", "contents": [{"parts": [{"text": "a"}]}], "api_key": "k"}
+    body: dict[str, Any] = {"model": "m", "contents": [{"parts": [{"text": "a"}]}], "api_key": "k"}
     body |= {"vertex_project": "p", "base_url": "http://x", "labels": {"a": "b"}}
     sent = GoogleCall(body, {}).exchange("google", TARGET, reply(), None).request
     assert orjson.loads(sent.body).keys() == {"contents", "labels"}
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"cachedContent": "cachedContents/abc"},
+        {"generation_config": {"response_modalities": ["TEXT", "IMAGE"]}},
+        {"generationConfig": {"responseMimeType": "text/x.enum"}},
+    ],
+)
+@pytest.mark.parametrize("upstream", ["openai_chat", "anthropic"])
+def test_what_only_this_dialect_can_keep_is_refused_for_others(more: Any, upstream: str) -> None:
+    call = GoogleCall({"model": "m", "contents": [{"parts": [{"text": "a"}]}], **more}, {})
+    with pytest.raises(InvalidRequest) as raised:
+        call.exchange(upstream, TARGET, reply(), None)
+    assert raised.value.param in {
+        "cachedContent",
+        "generationConfig.responseModalities",
+        "generationConfig.responseMimeType",
+    }
+    assert call.exchange("google", TARGET, reply(), None).request.dropped == ()
+
+
+def test_what_does_no_harm_is_dropped_for_others() -> None:
+    body: dict[str, Any] = {"model": "m", "contents": [{"parts": [{"text": "a"}]}]}
+    body |= {"safetySettings": [], "generationConfig": {"responseModalities": ["TEXT"]}}
+    call = GoogleCall(body, {})
+    sent = call.exchange("openai_chat", TARGET, reply(), None).request
+    assert sent.dropped == ("safetySettings",)
+
+
+def test_a_call_for_another_provider_comes_back_in_this_dialect() -> None:
+    body: dict[str, Any] = {"model": "m", "stream": True, "contents": [{"parts": [{"text": "a"}]}]}
+    raw = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    for array in (False, True):
+        exchange = GoogleCall(body, {}, array=array).exchange("openai_chat", TARGET, reply(), None)
+        stream: Any = exchange.open_stream()
+        chunks = _chunks(run(stream, [raw]))
+        assert chunks[0]["candidates"][0]["content"]["parts"] == [{"text": "Hi"}]
+        assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
+        assert chunks[-1]["usageMetadata"]["cost"] == 0.00123
+
+
 def test_a_call_tells_what_admission_asks_of_it() -> None:
-    body = {
+    body: dict[str, Any] = {
         "contents": [{"parts": [{"text": "a"}]}],
         "generation_config": {"max_output_tokens": 9, "candidate_count": 2},
         "session_id": "s",

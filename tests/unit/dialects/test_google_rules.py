@@ -11,7 +11,7 @@ from gatewayz.core.errors import (
     UpstreamRejected,
     UpstreamUnavailable,
 )
-from gatewayz.dialects.events import CitationDelta
+from gatewayz.dialects.events import ArgumentsDelta, CitationDelta
 from gatewayz.dialects.form import Target, UsageReport
 from gatewayz.dialects.generation import (
     Choice,
@@ -359,6 +359,17 @@ def test_the_first_call_of_a_step_gets_a_stand_in_for_a_missing_signature() -> N
     assert first["thoughtSignature"] == NO_SIGNATURE
     assert "thoughtSignature" not in second
     assert NO_SIGNATURE.encode() not in GOOGLE.encode_request(request(USER, said), OLD).body
+
+
+def test_a_tool_of_free_text_is_asked_for_as_a_field_and_comes_back_as_text() -> None:
+    sent = GOOGLE.encode_request(request(tools=(FunctionTool("patch", custom=True),)), NEW)
+    call = {"functionCall": {"name": "patch", "args": {"input": "a\nb"}}}
+    raw = orjson.dumps({"candidates": [{"content": {"parts": [call]}, "finishReason": "STOP"}]})
+    [part] = GOOGLE.decode_answer(raw, NEW, sent.notes).choices[0].parts
+    assert isinstance(part, ToolCall)
+    assert (part.custom, part.arguments) == (True, "a\nb")
+    events = GOOGLE.stream_decoder(NEW, sent.notes).feed(b"data: " + raw + b"\n\n")
+    assert [e.text for e in events if isinstance(e, ArgumentsDelta)] == ["a\nb"]
 
 
 # ------------------------------------------------------------------ schemas

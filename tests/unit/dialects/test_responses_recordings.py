@@ -314,3 +314,53 @@ def test_a_passed_answer_differs_only_in_id_model_usage_and_store(recording: Rec
     assert (answer.finish, answer.usage) == (read.reason, read.usage)
     assert answer.output_tokens_estimate > 0
     assert not answer.empty
+
+
+# ---------------------------------------------------------------- nonsense
+
+NONSENSE: Any = [None, 1, -1, "x", "", True, [], {}, [1], {"a": 1}, 0.5, [{}]]
+
+
+def _spoil(value: Any, dice: random.Random) -> Any:
+    """The same with one value, anywhere in it, that is something else."""
+    places = list(_places(value))
+    holder, key = dice.choice(places)
+    holder[key] = dice.choice(NONSENSE)
+    return value
+
+
+def _places(value: Any) -> Any:
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
+
+
+@pytest.mark.parametrize("recording", SMALL, ids=str)
+def test_F33_nonsense_within_a_stream_never_raises(recording: Recording) -> None:
+    dice = random.Random(recording.name)
+    for _ in range(40):
+        events = list(recorded.events(recording.raw))
+        spoiled = dice.randrange(len(events))
+        events[spoiled] = _spoil(events[spoiled], dice)
+        raw = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events)
+        for read in _ways():
+            reader = read()
+            run(reader, [raw])
+            assert reader.clean_end == (reader.error is None)
+
+
+@pytest.mark.parametrize("recording", ANSWERS, ids=str)
+def test_F33_nonsense_within_an_answer_is_read_or_raises_an_error_of_ours(
+    recording: Recording,
+) -> None:
+    dice = random.Random(recording.name)
+    for _ in range(40):
+        raw = orjson.dumps(_spoil(json.loads(recording.raw), dice))
+        try:
+            generation = RESPONSES.decode_answer(raw, TARGET)
+            passed.encode_answer(passed.decode_answer(raw, TARGET), reply(), REPORT)
+        except UpstreamError:
+            continue
+        for client in CLIENTS.values():
+            client.encode_answer(generation, reply(), REPORT)

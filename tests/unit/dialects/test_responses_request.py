@@ -1,4 +1,4 @@
-"""Responses requests: what is read, what is refused, and what a provider gets of other dialects'."""
+"""Responses requests: what is read, what is refused, what providers get of other dialects."""
 
 from typing import Any
 

@@ -1,6 +1,5 @@
 """Streams of response events: the exact sequence we write, and the odd ones that we read."""
 
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -390,16 +389,3 @@ def test_nothing_before_the_first_content_reaches_the_client() -> None:
     last = list(recorded.events(reader.close(REPORT, finish="length")))[-1]
     assert (last["type"], last["sequence_number"]) == ("response.incomplete", 3)
     assert last["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
-
-
-def test_every_event_goes_out_as_soon_as_it_may() -> None:
-    raw = event("response.created", response={"id": "r", "output": []}, sequence_number=0)
-    raw += b"".join(
-        event("response.output_text.delta", output_index=0, delta=c, sequence_number=i)
-        for i, c in enumerate("abc", 1)
-    )
-    reader = ResponsesStream(reply(), TARGET)
-    edges = [0, *(i + 2 for i in range(len(raw)) if raw[i : i + 2] == b"\n\n")]
-    sizes = [len(reader.feed(raw[a:b])) for a, b in pairwise(edges)]
-    assert sizes[0] == 0
-    assert all(sizes[1:])

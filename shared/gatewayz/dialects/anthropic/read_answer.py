@@ -9,7 +9,6 @@ from gatewayz.dialects.anthropic.errors import decode_error_event
 from gatewayz.dialects.anthropic.read_blocks import read_content
 from gatewayz.dialects.anthropic.usage import read_usage
 from gatewayz.dialects.anthropic.wire import FAMILY, NAME, read_stop
-from gatewayz.dialects.custom_tools import restore as restore_texts
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Choice, Finish, Generation
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
@@ -54,7 +53,7 @@ def read_generation(raw: bytes, target: Target, notes: Notes) -> Generation:
     finish = read_stop(body.get("stop_reason"), body.get("stop_sequence"), body.get("stop_details"))
     native, model = body.get("id"), body.get("model")
     choice = Choice(tuple(restore(p, notes) for p in parts), restore_finish(finish, notes))
-    generation = Generation(
+    return Generation(
         dialect=NAME,
         choices=(choice,),
         id=native if type(native) is str else None,
@@ -63,7 +62,6 @@ def read_generation(raw: bytes, target: Target, notes: Notes) -> Generation:
         raw_usage=raw_usage,
         extras={k: v for k, v in body.items() if k not in _READ and v is not None},
     )
-    return restore_texts(generation, notes.custom)
 
 
 def restore(part: Part, notes: Notes) -> Any:

@@ -11,7 +11,6 @@ from gatewayz.dialects.anthropic.read_answer import restore_finish
 from gatewayz.dialects.anthropic.read_blocks import Signatures, read_block, read_citation
 from gatewayz.dialects.anthropic.usage import merge_usage, read_usage
 from gatewayz.dialects.anthropic.wire import FAMILY, NAME, read_stop
-from gatewayz.dialects.custom_tools import Restorer
 from gatewayz.dialects.envelope import unseal
 from gatewayz.dialects.events import (
     ArgumentsDelta,
@@ -44,7 +43,6 @@ class MessagesDecoder:
         self._notes = notes
         self._family = target.family or FAMILY
         self._parser = SseParser()
-        self._restorer = Restorer(notes.custom)
         self._index = -1
         self._kind = ""  # of the open block
         self._opaque: JsonObject | None = None  # a server tool's call, until its input is whole
@@ -63,7 +61,7 @@ class MessagesDecoder:
         out: list[Event] = []
         for event in events:
             self._take(event, out)
-        return self._restorer.take(out) if self._notes.custom else out
+        return out
 
     def end(self) -> list[Event]:
         out: list[Event] = []
@@ -76,7 +74,7 @@ class MessagesDecoder:
                 else "The provider's answer is no event stream."
             )
         self._over = True
-        return self._restorer.take(out)
+        return out
 
     def _take(self, event: SseEvent, out: list[Event], *, last: bool = False) -> None:
         if self._over:

@@ -68,6 +68,11 @@ class Blocks:
         if self.in_text and place == self._place:
             self._cite(out)
 
+    def cite_text(self, citation: Citation, out: list[Event]) -> None:
+        """A source of the open text, wherever it stands; nothing where none is open."""
+        if self.in_text:
+            out.append(CitationDelta(self._index, citation))
+
     def whole(self, part: Part, out: list[Event]) -> None:
         self._start("whole", None, part, out)
         self.close(out)

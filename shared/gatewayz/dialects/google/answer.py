@@ -26,7 +26,6 @@ def decode_answer(raw: bytes, target: Target) -> GoogleAnswer:
     read = read_answer(GOOGLE, raw, target)
     return GoogleAnswer(
         generation=read.generation,
-        usage=read.usage,
         output_tokens_estimate=read.output_tokens_estimate,
         output_bytes=read.output_bytes,
         empty=read.empty,

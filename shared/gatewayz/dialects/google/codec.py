@@ -7,6 +7,7 @@ body that decode_request() takes.
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import Generation, GenerationRequest
+from gatewayz.dialects.google.count import decode_count, encode_count
 from gatewayz.dialects.google.errors import decode_error, encode_error
 from gatewayz.dialects.google.read_answer import read_generation
 from gatewayz.dialects.google.read_request import decode_request
@@ -27,6 +28,13 @@ class Google:
 
     def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
         return decode_request(body)
+
+    def decode_count(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
+        """A client asks how many tokens a prompt has."""
+        return decode_count(body)
+
+    def encode_count(self, tokens: int) -> bytes:
+        return encode_count(tokens)
 
     def encode_request(self, request: GenerationRequest, target: Target) -> HttpRequest:
         return encode_request(request, target)

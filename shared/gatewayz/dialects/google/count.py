@@ -27,7 +27,7 @@ def decode_count(body: JsonObject) -> GenerationRequest:
     return decode_request({**wrapped, "model": body.get("model"), "stream": False})
 
 
-def encode_count(request: GenerationRequest, target: Target) -> HttpRequest:
+def ask_count(request: GenerationRequest, target: Target) -> HttpRequest:
     written = encode_request(request, target)
     body: Any = orjson.Fragment(written.body)
     if PLAIN_COUNT not in target.quirks:
@@ -37,7 +37,7 @@ def encode_count(request: GenerationRequest, target: Target) -> HttpRequest:
     return HttpRequest(path, orjson.dumps(body), dropped=written.dropped)
 
 
-def decode_count_answer(raw: bytes, target: Target) -> int:
+def read_count(raw: bytes, target: Target) -> int:
     """UpstreamBroken for anything that is no count; an error object raises its own class."""
     try:
         body = orjson.loads(raw)
@@ -51,6 +51,6 @@ def decode_count_answer(raw: bytes, target: Target) -> int:
     return total
 
 
-def encode_count_answer(tokens: int) -> bytes:
+def encode_count(tokens: int) -> bytes:
     details = [{"modality": "TEXT", "tokenCount": tokens}] if tokens else []
     return orjson.dumps({"totalTokens": tokens, "promptTokensDetails": details})

@@ -8,18 +8,33 @@ from dataclasses import dataclass
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.exchange import Exchange, TranslatedExchange, with_limit
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.google.answer import GoogleAnswer, decode_answer, encode_answer
 from gatewayz.dialects.google.array import ARRAY_KEEPALIVE, ARRAY_TYPE, ArrayStream, array_of
 from gatewayz.dialects.google.codec import GOOGLE
 from gatewayz.dialects.google.errors import decode_error, encode_error
+from gatewayz.dialects.google.read_request import CONFIG
 from gatewayz.dialects.google.request import forward_request, passes
 from gatewayz.dialects.google.stream import GoogleArrayStream, GoogleStream
 from gatewayz.dialects.google.wire import KEEPALIVE, NAME
 from gatewayz.dialects.google.write_stream import ChunkEncoder
+from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
 from gatewayz.dialects.size import prompt_tokens
 from gatewayz.dialects.translated import TranslatedStream
 
+# Fields beyond the form that promise something of the answer.
+PROMISES = frozenset(
+    {
+        "cachedContent",
+        CONFIG + "responseModalities",
+        CONFIG + "speechConfig",
+        CONFIG + "imageConfig",
+        CONFIG + "responseMimeType",
+        CONFIG + "responseSchema",
+        CONFIG + "responseFormat",
+    }
+)
 EVENTS_TYPE = "text/event-stream; charset=utf-8"
 
 
@@ -53,8 +68,14 @@ class _ArrayExchange(TranslatedExchange):
             self.upstream.stream_decoder(self.target, self.request.notes, n=self.reply.n),
             self.client.stream_encoder(self.reply),
             n=self.reply.n,
-            notes=self.request.notes,
         )
+
+
+def _check_promises(form: GenerationRequest) -> None:
+    """InvalidRequest for what only a provider of this dialect can keep."""
+    for name in form.extras:
+        if name in PROMISES:
+            raise Losses(form).refuse(name, "The parameter is not supported.")
 
 
 class GoogleCall:
@@ -75,7 +96,7 @@ class GoogleCall:
         self.model = form.model
         self.stream = form.stream
         self.prompt_tokens = prompt_tokens(form)
-        self.choices = form.n
+        self.choices = self.candidates = form.n
         self.max_output_tokens = form.max_output_tokens
         self.end_user = form.user
         self.session = form.session
@@ -87,6 +108,8 @@ class GoogleCall:
         if upstream == NAME and passes(target):
             request = forward_request(self._body, form, target)
             return GoogleExchange(request, target, reply, self._array)
+        if upstream != NAME:
+            _check_promises(form)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]

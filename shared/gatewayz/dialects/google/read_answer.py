@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken
+from gatewayz.dialects.custom_tools import restore
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Choice, Finish, Generation
 from gatewayz.dialects.google.citations import cite
@@ -121,7 +122,7 @@ def read_generation(raw: bytes, target: Target, notes: Notes) -> Generation:
         except InvalidRequest:
             # What is wrong in a caller's content is as wrong in a provider's.
             raise UpstreamBroken(NO_ANSWER, provider=target.provider) from None
-    return Generation(
+    generation = Generation(
         dialect=NAME,
         choices=choices,
         id=native if type(native) is str else None,
@@ -131,6 +132,7 @@ def read_generation(raw: bytes, target: Target, notes: Notes) -> Generation:
         service_tier=tier_of(raw_usage),
         extras={k: v for k, v in body.items() if k not in _READ and v is not None},
     )
+    return restore(generation, notes.custom)
 
 
 def _choice(candidate: JsonObject, prefix: str, target: Target, notes: Notes) -> Choice:

@@ -21,8 +21,8 @@ from gatewayz.dialects.generation import (
 from gatewayz.dialects.google.read_parts import read_part
 from gatewayz.dialects.google.schema import to_json_schema
 from gatewayz.dialects.google.thinking import read_thinking
-from gatewayz.dialects.google.wire import NAME, camel, items
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES, TIERS
+from gatewayz.dialects.google.wire import NAME, belongs_here, camel, items
+from gatewayz.dialects.openai_chat.request import TIERS
 from gatewayz.dialects.parts import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 
 CONFIG = "generationConfig."
@@ -104,11 +104,7 @@ def _read_tier(body: JsonObject) -> str | None:
 
 def _read_extras(body: JsonObject, config: JsonObject, plain: frozenset[str]) -> JsonObject:
     extras = {
-        name: value
-        for name, value in checks.rest(body, _READ).items()
-        if name not in GATEWAY_FIELDS
-        and name != "sessionId"
-        and not name.startswith(GATEWAY_PREFIXES)
+        name: value for name, value in checks.rest(body, _READ).items() if not belongs_here(name)
     }
     for name, value in checks.rest(config, _READ_CONFIG | plain).items():
         if name == "responseModalities" and _is_text_only(value):

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken
+from gatewayz.dialects.custom_tools import Restorer
 from gatewayz.dialects.events import (
     ArgumentsDelta,
     Begin,
@@ -243,6 +244,7 @@ class ChunkDecoder:
     def __init__(self, target: Target, notes: Notes, *, n: int = 1) -> None:
         self._parser = ChunkParser()
         self._reader = ChunkReader(target, notes, n=n)
+        self._restorer = Restorer(notes.custom) if notes.custom else None
 
     def feed(self, block: bytes) -> list[Event]:
         reader = self._reader
@@ -255,14 +257,15 @@ class ChunkDecoder:
         out: list[Event] = []
         for data in chunks:
             out += reader.read(data)[1]
-        return out
+        return out if self._restorer is None else self._restorer.take(out)
 
     def end(self) -> list[Event]:
         out: list[Event] = []
         reader = self._reader
         for data in () if reader.over else self._parser.close():
             out += reader.read(data, last=True)[1]
-        return out + ended(reader)
+        out += ended(reader)
+        return out if self._restorer is None else self._restorer.take(out)
 
 
 def ended(reader: ChunkReader) -> list[Event]:

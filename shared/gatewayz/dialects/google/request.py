@@ -8,13 +8,12 @@ from gatewayz.dialects import checks
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.google.read_request import CONFIG
-from gatewayz.dialects.google.wire import FAMILY, camel, write_path
+from gatewayz.dialects.google.wire import FAMILY, belongs_here, camel, write_path
 from gatewayz.dialects.google.write_request import apply_body_rules, dump, encode_request
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 from gatewayz.dialects.parts import Part, RedactedThinking, Thinking
 from gatewayz.dialects.protocol import HttpRequest
 
-_OURS = frozenset({*GATEWAY_FIELDS, "model", "stream", "sessionId", "generationConfig"})
+_OURS = ("model", "stream", "generationConfig")
 
 
 def passes(target: Target) -> bool:
@@ -31,9 +30,7 @@ def forward_request(body: JsonObject, request: GenerationRequest, target: Target
     if request.max_output_tokens is not None:
         config["maxOutputTokens"] = request.max_output_tokens
     sent = {
-        name: value
-        for name, value in body.items()
-        if name not in _OURS and not name.startswith(GATEWAY_PREFIXES)
+        name: value for name, value in body.items() if name not in _OURS and not belongs_here(name)
     }
     dropped = apply_body_rules(sent, config, target)
     method = "streamGenerateContent" if request.stream else "generateContent"

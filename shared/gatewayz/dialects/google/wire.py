@@ -9,6 +9,7 @@ from urllib.parse import quote
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Finish, FinishReason
+from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 
 NAME = "google"
 FAMILY = "google"
@@ -56,6 +57,7 @@ _WRITE_FINISH: Mapping[FinishReason, str] = {
 _PLAIN_WORDS = frozenset({"stop", "end_turn", "tool_calls", "tool_use", "length", "max_tokens"})
 _METHODS = frozenset({"generateContent", "streamGenerateContent", "countTokens"})
 _PATH = re.compile(r"(?:^|/)(?:(tunedModels)|(?:publishers/[^/]+/)?models)/(.+):([A-Za-z]+)$")
+_UPPER = re.compile(r"[A-Z]")
 _SNAKE = re.compile(r"(?<=[A-Za-z0-9])_([a-z0-9])")
 
 
@@ -102,6 +104,12 @@ def camel(holder: JsonObject, where: str = "") -> JsonObject:
             raise wrong(where + known, "is given twice")
         out[known] = value
     return out
+
+
+def belongs_here(name: str) -> bool:
+    """Whether a field is meant for a gateway or dangerous, in either spelling: never sent on."""
+    known = _UPPER.sub(lambda found: "_" + found[0].lower(), name)
+    return known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES)
 
 
 def items(value: Any) -> Any:

@@ -4,6 +4,7 @@ Tool calls whose pieces arrive mixed are set one behind the other: a call opens 
 it is complete JSON or nothing else can come. Never reorders the pieces of one call.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -18,10 +19,11 @@ from gatewayz.dialects.events import (
     TextDelta,
     ThinkingDelta,
 )
-from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.media import read_source
 from gatewayz.dialects.openai_chat.mend import ToolCalls, mend_content
 from gatewayz.dialects.openai_chat.read_message import read_citation, read_signature
+from gatewayz.dialects.openai_chat.think_tags import for_quirks
 from gatewayz.dialects.openai_chat.thoughts import read_numbered
 from gatewayz.dialects.parts import Image, RedactedThinking, Refusal, Text, Thinking, ToolCall
 
@@ -49,16 +51,18 @@ class Blocks:
         "_latest",
         "_open",
         "_out",
+        "_tags",
         "_thought",
         "broken",
         "tools",
     )
 
-    def __init__(self, choice: int, prefix: str, family: str) -> None:
+    def __init__(self, choice: int, prefix: str, target: Target) -> None:
         self.tools = ToolCalls(prefix)
+        self._tags = for_quirks(target.quirks)
         self.broken = False  # a call went on after something else had begun
         self._choice = choice
-        self._family = family
+        self._family = target.family
         self._index = -1
         self._thought = 0  # the number of the last thought
         self._open = ""  # the kind of the open block
@@ -76,12 +80,25 @@ class Blocks:
         if "reasoning_content" in delta or "reasoning" in delta or "reasoning_details" in delta:
             self._think(delta)
         if content and type(content) is str:
-            if self._open != "text":
-                self._start("text", Text(""))
-            out.append(TextDelta(self._index, content, self._choice, logprobs))
+            if self._tags is None:
+                self._text(content, logprobs)
+            else:
+                self._untag(self._tags.feed(content))
         if len(delta) > 1 or "content" not in delta:
             self._rest(delta)
         return out
+
+    def _text(self, text: str, logprobs: Any = None) -> None:
+        if self._open != "text":
+            self._start("text", Text(""))
+        self._out.append(TextDelta(self._index, text, self._choice, logprobs))
+
+    def _untag(self, pieces: Iterable[tuple[bool, str]]) -> None:
+        for is_thought, piece in pieces:
+            if is_thought:
+                self._think({"reasoning_content": piece})
+            else:
+                self._text(piece)
 
     def _rest(self, delta: JsonObject) -> None:
         refusal = delta.get("refusal")
@@ -91,6 +108,8 @@ class Blocks:
             self._out.append(TextDelta(self._index, refusal, self._choice))
         calls = delta.get("tool_calls")
         if type(calls) is list and calls:
+            if self._tags is not None:
+                self._untag(self._tags.close())
             self._call(calls)
         function = delta.get("function_call")
         if type(function) is dict and any(function.values()):
@@ -191,6 +210,8 @@ class Blocks:
     def close(self) -> list[Event]:
         """The choice is over: what waited goes out, and the open block is closed."""
         self._out = []
+        if self._tags is not None:
+            self._untag(self._tags.close())
         for call in self._calls:
             if call.state == "waiting" and (call.name or call.pieces):
                 self._open_call(call)

@@ -27,13 +27,13 @@ class OpenAIChat:
         return encode_request(request, target)
 
     def decode_answer(self, raw: bytes, target: Target, notes: Notes = NO_NOTES) -> Generation:
-        return read_generation(raw, target, notes)
+        return read_generation(raw, target)
 
     def encode_answer(self, generation: Generation, reply: Reply, report: UsageReport) -> bytes:
         return write_generation(generation, reply, report)
 
     def stream_decoder(self, target: Target, notes: Notes = NO_NOTES, *, n: int = 1) -> ChatDecoder:
-        return ChatDecoder(target, notes, n=n)
+        return ChatDecoder(target, n=n)
 
     def stream_encoder(self, reply: Reply) -> ChatEncoder:
         return ChatEncoder(reply)

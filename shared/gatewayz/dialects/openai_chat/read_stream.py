@@ -5,7 +5,6 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import UpstreamBroken, UpstreamError
-from gatewayz.dialects.custom_tools import Restorer
 from gatewayz.dialects.events import Begin, Done, Ended, Event, Failed, UsageSeen
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.openai_chat.blocks import Blocks
@@ -14,16 +13,14 @@ from gatewayz.dialects.openai_chat.finishes import read_finish
 from gatewayz.dialects.openai_chat.mend import FAILED_REASONS
 from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost, find_usage, read_usage
-from gatewayz.dialects.protocol import NO_NOTES, Notes
 from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
 
 
 class ChatDecoder:
     """feed() every block, end() at the end of input."""
 
-    def __init__(self, target: Target, notes: Notes = NO_NOTES, *, n: int = 1) -> None:
+    def __init__(self, target: Target, *, n: int = 1) -> None:
         self._target = target
-        self._restorer = Restorer(notes.custom) if notes.custom else None
         self._parser = SseParser()
         self._choices: dict[int, Blocks] = {}
         self._ended: set[int] = set()
@@ -32,10 +29,6 @@ class ChatDecoder:
         self._prefix = ""
 
     def feed(self, block: bytes) -> list[Event]:
-        events = self._feed(block)
-        return events if self._restorer is None else self._restorer.take(events)
-
-    def _feed(self, block: bytes) -> list[Event]:
         if self._over:
             return []
         try:
@@ -61,7 +54,7 @@ class ChatDecoder:
             )
             out += self._fail(words)
         self._over = True
-        return out if self._restorer is None else self._restorer.take(out)
+        return out
 
     def _take(self, event: SseEvent, *, last: bool = False) -> list[Event]:
         if self._over:
@@ -120,7 +113,7 @@ class ChatDecoder:
         blocks = self._choices.get(index)
         if blocks is None:
             prefix = f"{self._prefix}_{index}"
-            blocks = self._choices[index] = Blocks(index, prefix, self._target.family)
+            blocks = self._choices[index] = Blocks(index, prefix, self._target)
         delta = choice.get("delta")
         if type(delta) is dict and delta:
             logprobs: Any = choice.get("logprobs")

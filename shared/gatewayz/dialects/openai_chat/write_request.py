@@ -19,6 +19,7 @@ from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.request import ChatRequest
 from gatewayz.dialects.openai_chat.request import encode_request as apply_rules
+from gatewayz.dialects.openai_chat.think_tags import QUIRKS as TAG_QUIRKS
 from gatewayz.dialects.openai_chat.thoughts import details, texts
 from gatewayz.dialects.openai_chat.write_message import write_cache, write_call, write_part
 from gatewayz.dialects.parts import (
@@ -46,9 +47,15 @@ CONTENT_BACK = "reasoning_content_back"  # wants its reasoning_content again
 TEXT_ONLY = "text_content"  # refuses arrays where a string says the same
 TOP_K = "top_k"
 CUSTOM_TOOLS = "custom_tools"  # has tools whose input is free text
-QUIRKS = frozenset(
-    {CACHE_CONTROL, REASONING_OBJECT, DETAILS_BACK, CONTENT_BACK, TEXT_ONLY, TOP_K, CUSTOM_TOOLS}
-)
+QUIRKS = TAG_QUIRKS | {
+    CACHE_CONTROL,
+    REASONING_OBJECT,
+    DETAILS_BACK,
+    CONTENT_BACK,
+    TEXT_ONLY,
+    TOP_K,
+    CUSTOM_TOOLS,
+}
 _SAMPLING = (
     "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "logit_bias",
     "logprobs", "top_logprobs", "verbosity", "user",

@@ -10,7 +10,7 @@ from gatewayz.dialects.form import JsonObject, Style, Target
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
 from gatewayz.dialects.openai_completions.codec import OPENAI_COMPLETIONS
-from gatewayz.dialects.openai_completions.read_request import candidates
+from gatewayz.dialects.openai_completions.read_request import candidates, refuse_promises
 from gatewayz.dialects.openai_completions.wire import NAME
 from gatewayz.dialects.openai_completions.write_answer import CompletionsEncoder
 from gatewayz.dialects.openai_completions.write_request import forward_request
@@ -45,6 +45,7 @@ class CompletionsCall:
             request = forward_request(self._body, form, target)
             client = OPENAI_COMPLETIONS
             return TranslatedExchange(client, client, request, target, reply)
+        refuse_promises(self._form)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]

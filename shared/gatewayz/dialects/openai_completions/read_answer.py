@@ -74,16 +74,22 @@ def _index(choice: Any) -> int:
     return index if type(index) is int else 0
 
 
+def _finish(choice: JsonObject) -> str | None:
+    native = choice.get("finish_reason")
+    return native if type(native) is str else None
+
+
 def _choice(choice: Any, target: Target) -> Choice:
     text = choice.get("text") if type(choice) is dict else None
     if type(text) is not str:
         raise UpstreamBroken(NO_COMPLETION, provider=target.provider)
-    if choice.get("error") or choice.get("finish_reason") in FAILED_REASONS:
+    native = _finish(choice)
+    if choice.get("error") or native in FAILED_REASONS:
         raise decode_error_object(target.provider, choice, target.errors)
     logprobs = read_logprobs(choice.get("logprobs"))
     return Choice(
         parts=(Text(text),) if text else (),
-        finish=read_finish(choice.get("finish_reason") or "stop", choice, False),
+        finish=read_finish(native or "stop", choice, False),
         logprobs=None if logprobs is None else {"content": logprobs},
         extras={k: v for k, v in choice.items() if k not in _CHOICE_READ and v is not None},
     )
@@ -180,7 +186,7 @@ class CompletionsDecoder:
                 out.append(BlockStart(0, Text(""), index))
             logprobs = read_logprobs(choice.get("logprobs"))
             out.append(TextDelta(0, text, index, logprobs))
-        native = choice.get("finish_reason")
+        native = _finish(choice)
         if not native:
             return
         if native in FAILED_REASONS or choice.get("error"):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects import checks
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.form import JsonObject
@@ -33,6 +34,11 @@ _READ = frozenset(
 )  # fmt: skip
 MAX_LOGPROBS = 20
 MAX_PROMPTS = 64
+_PARAMS = {PROMPTS: "prompt", TOKENS: "prompt"}
+_WORDS = {
+    PROMPTS: "Several prompts in one request are not supported",
+    TOKENS: "Prompts of token ids are not supported",
+}
 
 
 def decode_request(body: JsonObject) -> GenerationRequest:
@@ -84,6 +90,19 @@ def candidates(request: GenerationRequest) -> int:
         return request.n
     several = prompt.raw[prompt.kind] if isinstance(prompt, Opaque) else [prompt]
     return int(counts[0]) * len(several)
+
+
+def refuse_promises(request: GenerationRequest) -> None:
+    """InvalidRequest, in the caller's words, for what only targets of this dialect can do."""
+    for part in request.messages[0].parts:
+        if isinstance(part, Opaque):
+            param = _PARAMS.get(part.kind, part.kind)
+            words = _WORDS.get(part.kind, f"'{part.kind}' is not supported")
+            raise InvalidRequest(
+                f"{words} by providers that answer chat only, as this model's do.",
+                param=param,
+                code="unsupported_parameter",
+            )
 
 
 def _read_prompt(prompt: Any) -> tuple[Part, int]:

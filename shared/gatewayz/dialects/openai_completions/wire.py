@@ -28,19 +28,20 @@ def write_finish(finish: Finish | None) -> str:
 
 def read_logprobs(value: Any) -> list[JsonObject] | None:
     """The list that chat completions would have; None when there is none."""
-    if type(value) is not dict or type(value.get("tokens")) is not list:
+    tokens = value.get("tokens") if type(value) is dict else None
+    if type(tokens) is not list or any(type(token) is not str for token in tokens):
         return None
     rows = [
         value[name] if type(value.get(name)) is list else []
         for name in ("token_logprobs", "top_logprobs", "text_offset")
     ]
     out: list[JsonObject] = []
-    for index, token in enumerate(value["tokens"]):
+    for index, token in enumerate(tokens):
         logprob, top, offset = (row[index] if index < len(row) else None for row in rows)
         best = top.items() if type(top) is dict else ()
         item: JsonObject = {"token": token, "logprob": logprob, "bytes": None}
         item["top_logprobs"] = [{"token": t, "logprob": p, "bytes": None} for t, p in best]
-        if offset is not None:
+        if type(offset) is int:
             item["text_offset"] = offset
         out.append(item)
     return out
@@ -48,17 +49,25 @@ def read_logprobs(value: Any) -> list[JsonObject] | None:
 
 def write_logprobs(items: Any, offset: int = 0) -> JsonObject | None:
     """The other way round. `offset`: the characters before the first token."""
-    if type(items) is not list or not items:
+    rows = [row for row in items if _is_token(row)] if type(items) is list else []
+    if not rows:
         return None
     offsets: list[int] = []
-    for item in items:
-        offsets.append(item.get("text_offset", offset))
-        offset = offsets[-1] + len(item.get("token") or "")
-    tops = [item.get("top_logprobs") or () for item in items]
-    best = [{top["token"]: top["logprob"] for top in row} for row in tops]
+    for row in rows:
+        offsets.append(row.get("text_offset", offset))
+        offset = offsets[-1] + len(row["token"])
+    tops = [row.get("top_logprobs") for row in rows]
+    best = [
+        {one["token"]: one.get("logprob") for one in top if _is_token(one)}
+        for top in (top if type(top) is list else () for top in tops)
+    ]
     return {
-        "tokens": [item.get("token") for item in items],
-        "token_logprobs": [item.get("logprob") for item in items],
+        "tokens": [row["token"] for row in rows],
+        "token_logprobs": [row.get("logprob") for row in rows],
         "top_logprobs": best if any(best) else None,
         "text_offset": offsets,
     }
+
+
+def _is_token(item: Any) -> bool:
+    return type(item) is dict and type(item.get("token")) is str

@@ -59,15 +59,15 @@ class Blocks:
         out = self._out = []
         match kind:
             case "response.output_text.delta":
-                self._text("text", data, data["delta"])
+                self._text("text", data, _delta(data))
             case "response.refusal.delta":
-                self._text("refusal", data, data["delta"])
+                self._text("refusal", data, _delta(data))
             case "response.reasoning_summary_text.delta":
-                self._think(("summary", data.get("summary_index", 0)), data["delta"])
+                self._think(("summary", data.get("summary_index", 0)), _delta(data))
             case "response.reasoning_text.delta":
-                self._think(("content", data.get("content_index", 0)), data["delta"])
+                self._think(("content", data.get("content_index", 0)), _delta(data))
             case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
-                self._argue(data["delta"])
+                self._argue(_delta(data))
             case "response.output_text.annotation.added":
                 self._cite(data.get("annotation"))
             case "response.output_item.added":
@@ -223,3 +223,10 @@ class Blocks:
         if self._open:
             self._out.append(BlockStop(self._index))
         self._open, self._place = "", None
+
+
+def _delta(data: JsonObject) -> str:
+    delta = data["delta"]
+    if type(delta) is not str:
+        raise TypeError("a delta that is no text")
+    return delta

@@ -74,7 +74,7 @@ class ResponsesCall:
             return ResponsesExchange(forward_request(self._body, form, target), target, reply)
         from gatewayz.dialects.registry import UPSTREAMS
 
-        other = UPSTREAMS[upstream]
+        other = OPENAI_RESPONSES if upstream == NAME else UPSTREAMS[upstream]
         return translate(OPENAI_RESPONSES, other, self._form, target, reply, limit_tokens)
 
     def encode_error(

@@ -113,8 +113,9 @@ def _read_extras(body: JsonObject, *, stream: bool) -> JsonObject:
         and name not in GATEWAY_FIELDS
         and not name.startswith(GATEWAY_PREFIXES)
     }
-    for name in ("safety_identifier", "truncation"):
-        checks.text(body, name)
+    checks.text(body, "safety_identifier")
+    if checks.text(body, "truncation") == "disabled":  # as everywhere
+        del extras["truncation"]
     for name, known in (("text", _TEXT_READ), ("reasoning", _REASONING_READ)):
         if rest := checks.rest(checks.table(body, name) or {}, known):
             extras[name] = rest

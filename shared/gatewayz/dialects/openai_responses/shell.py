@@ -47,7 +47,8 @@ def with_echo(reply: Reply, body: JsonObject) -> EchoReply:
     if "tools" in echo:
         echo["tools"] = [_repeat_tool(tool) for tool in echo["tools"]]
     if "text" in echo:
-        echo["text"] = {"format": {"type": "text"}, **echo["text"]}
+        said = {name: value for name, value in echo["text"].items() if value is not None}
+        echo["text"] = {"format": {"type": "text"}, **said}
     return EchoReply(
         reply.request_id,
         reply.model,

@@ -164,8 +164,10 @@ class ResponsesStream:
             self.started = True
             self._meter.add(delta)
 
-    def _read_item(self, kind: str, index: int, item: JsonObject) -> None:
+    def _read_item(self, kind: str, index: Any, item: JsonObject) -> None:
         what = item["type"]
+        if type(index) is not int or type(what) is not str:
+            raise TypeError("an item without place or type")
         if kind.endswith(".done"):
             self._output[index] = item
         elif what in CALLS:

@@ -52,17 +52,21 @@ def raw_usage(response: JsonObject) -> JsonObject | None:
     return usage if type(usage) is dict and usage else None
 
 
+def _table(value: Any) -> JsonObject:
+    return value if type(value) is dict else {}
+
+
 def _details(raw: Mapping[str, Any]) -> JsonObject:
     """What every client expects to be there, around what the provider said."""
     return {
         "input_tokens_details": {
             "cached_tokens": 0,
             "cache_write_tokens": 0,
-            **(raw.get("input_tokens_details") or {}),
+            **_table(raw.get("input_tokens_details")),
         },
         "output_tokens_details": {
             "reasoning_tokens": 0,
-            **(raw.get("output_tokens_details") or {}),
+            **_table(raw.get("output_tokens_details")),
         },
     }
 
