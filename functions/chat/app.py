@@ -12,16 +12,17 @@ from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.metrics import configure_metrics, flush_metrics, metric
 from gatewayz.core.settings import Settings, load_settings
-from gatewayz.dialects.exchange import ClientCall
+from gatewayz.dialects.exchange import PATH_HEADER, QUERY_HEADER, ClientCall
 from gatewayz.dialects.form import Style
 from gatewayz.dialects.registry import CALLS, CLIENTS
 from gatewayz.inference.gateway import Gateway, open_gateway
 from gatewayz.inference.job import request_headers
 from gatewayz.inference.operations.generate import Generate, render_error
 from gatewayz.inference.run import StalePrincipal, run
-from gatewayz.net.asgi import Call, Receive, Scope, Send
+from gatewayz.net.asgi import Call, RawHeaders, Receive, Scope, Send
 from gatewayz.net.body import parse_object, read_body
 from gatewayz.net.cors import Cors
+from gatewayz.pricing.estimate import likely_share
 from gatewayz.runtime.stopping import on_stop
 
 log = get_log("gatewayz.functions.chat")
@@ -40,7 +41,12 @@ ROUTES: dict[str, Route] = {
     "/api/v1/chat/completions": Route("openai_chat", "openrouter"),
     "/v1/messages": Route("anthropic", "openai"),
     "/api/v1/messages": Route("anthropic", "openrouter"),
+    "/v1/messages/count_tokens": Route("anthropic", "openai"),
+    "/api/v1/messages/count_tokens": Route("anthropic", "openrouter"),
+    "/v1beta/models/{call:path}": Route("google", "openai"),
 }
+# Routes whose end is the caller's: its model and method.
+PREFIXES = {path.partition("{")[0]: route for path, route in ROUTES.items() if "{" in path}
 READY_PATH = "/healthz"
 METHODS = b"POST, OPTIONS"
 
@@ -71,7 +77,7 @@ class ChatApp:
         call = Call(scope, receive, send)
         if call.path == READY_PATH:
             return await call.answer(200, b"ok", [(b"content-type", b"text/plain")])
-        route = ROUTES.get(call.path)
+        route = find_route(call.path)
         gateway = self.gateway()
         if call.method == "OPTIONS" and route is not None:
             return await call.answer(204, b"", self._cors.preflight(call.headers, METHODS))
@@ -105,16 +111,19 @@ class ChatApp:
                 raise MethodNotAllowed("Use POST.", headers={"Allow": METHODS.decode()})
             if gateway.full:
                 raise Overloaded
-            principal = await gateway.principals.authenticate(call.headers)
+            principal = await gateway.principals.authenticate(credentials(call))
             raw = await read_body(call.receive, call.headers, gateway.settings.http.max_body_bytes)
             held_bytes = len(raw)
             gateway.inflight_bytes += held_bytes
-            operation = Generate(read_call(route, call, raw), route.style)
+            asked = read_call(route, call, raw)
             del raw
+            if asked.counts:
+                return await self._count(call, asked)
+            operation = Generate(asked, route.style)
             try:
                 await run(gateway, operation, principal, call)
             except StalePrincipal:
-                principal = await gateway.principals.authenticate(call.headers, fresh=True)
+                principal = await gateway.principals.authenticate(credentials(call), fresh=True)
                 await run(gateway, operation, principal, call)
         except StalePrincipal:
             # Changed twice within one request: as good as an outage of the stores.
@@ -123,6 +132,12 @@ class ChatApp:
             await self._refuse(call, route, error)
         finally:
             gateway.inflight_bytes -= held_bytes
+
+    async def _count(self, call: Call, asked: ClientCall) -> None:
+        """How long a prompt is, by our own count: asking a provider would cost a round trip."""
+        body = asked.encode_count(likely_share(asked.prompt_tokens))
+        headers = [(b"content-type", b"application/json"), (b"x-gatewayz-estimated", b"true")]
+        await call.answer(200, body, [*headers, *request_headers(call, None)])
 
     async def _refuse(self, call: Call, route: Route | None, error: GatewayError) -> None:
         """An error before anything was held or sent."""
@@ -150,11 +165,27 @@ class ChatApp:
                 return
 
 
+def credentials(call: Call) -> RawHeaders:
+    """Headers with a key; one dialect's clients send theirs in the address."""
+    if "key=" not in call.query:
+        return call.headers
+    keys = [part[4:] for part in call.query.split("&") if part.startswith("key=")]
+    return [*call.headers, *((b"x-goog-api-key", key.encode("latin-1")) for key in keys)]
+
+
+def find_route(path: str) -> Route | None:
+    route = ROUTES.get(path)
+    if route is None:
+        route = next((r for prefix, r in PREFIXES.items() if path.startswith(prefix)), None)
+    return route
+
+
 def read_call(route: Route, call: Call, raw: bytes) -> ClientCall:
     """The request in the client's dialect; InvalidRequest names what is wrong with it."""
     headers: dict[str, str] = {}
     if route.dialect != CHAT.dialect:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in call.headers}
+        headers |= {PATH_HEADER: call.path, QUERY_HEADER: call.query}
     return CALLS[route.dialect](parse_object(raw), headers)
 
 

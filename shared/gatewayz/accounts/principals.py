@@ -39,12 +39,12 @@ class Principal:
 
 
 def key_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The key of `Authorization: Bearer` or `x-api-key`, unchecked."""
+    """The key of `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`, unchecked."""
     other = None
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             return value[7:].strip()
-        if name == b"x-api-key":
+        if name in (b"x-api-key", b"x-goog-api-key"):
             other = value.strip()
     return other
 

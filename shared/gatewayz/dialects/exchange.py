@@ -79,6 +79,12 @@ class ClientCall(ErrorWriter, Protocol):
     end_user: str | None
     session: str | None
     keepalive: bytes
+    stream_type: str  # content type of a streamed answer
+    counts: bool  # only the prompt is to be counted: nothing is generated
+
+    def encode_count(self, tokens: int) -> bytes:
+        """The answer to a call that only counts."""
+        ...
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
@@ -137,4 +143,8 @@ def with_limit(request: GenerationRequest, limit_tokens: int | None) -> Generati
     return request if limit_tokens is None else replace(request, max_output_tokens=limit_tokens)
 
 
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+# Where a dialect has the model or the method in its address, its reader finds them here, beside
+# the caller's headers (lower case).
+PATH_HEADER, QUERY_HEADER = ":path", ":query"
 ReadCall = Callable[[JsonObject, Mapping[str, str]], ClientCall]

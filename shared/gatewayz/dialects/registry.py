@@ -34,6 +34,7 @@ class _AtFirstUse(Mapping[str, T]):
 _BOTH_SIDES: Mapping[str, Place] = {
     "openai_chat": ("openai_chat.codec", "OPENAI_CHAT"),
     "anthropic": ("anthropic.codec", "ANTHROPIC"),
+    "google": ("google.codec", "GOOGLE"),
 }
 # What answers a client, what calls a provider, what reads a client's request.
 CLIENTS: Mapping[str, Client] = _AtFirstUse(_BOTH_SIDES)
@@ -42,5 +43,6 @@ CALLS: Mapping[str, ReadCall] = _AtFirstUse(
     {
         "openai_chat": ("openai_chat.exchange", "ChatCall"),
         "anthropic": ("anthropic.exchange", "MessagesCall"),
+        "google": ("google.exchange", "read_call"),
     }
 )

@@ -21,6 +21,7 @@ class Operation(Protocol):
     encodes, reads usage and renders; its errors."""
 
     keepalive: bytes
+    stream_type: bytes
     model: str
     stream: bool
     prompt_tokens: int

@@ -22,7 +22,6 @@ from gatewayz.providers.config import Provider
 from gatewayz.routing.run import run_attempts
 
 STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -51,7 +50,11 @@ class StreamRelay:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._headers = STREAM_HEADERS + request_headers(job.call, job.charge.request_id)
+        self._headers = [
+            (b"content-type", job.operation.stream_type),
+            *STREAM_HEADERS,
+            *request_headers(job.call, job.charge.request_id),
+        ]
         self._watch = Watch(
             job.gateway,
             job.call,

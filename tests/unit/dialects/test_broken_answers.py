@@ -43,7 +43,7 @@ JUNK: list[Any] = [
     [{}],
     {"text": 3},
 ]
-ROUNDS = 150
+ROUNDS = 100
 ANSWERS = [e for e in answers(beside=False) if len(e.raw) < 5000]
 STREAMS = [e for e in streams(beside=False) if len(e.raw) < 8000]
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import orjson
+
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.anthropic.answer import MessagesAnswer, decode_answer, encode_answer
 from gatewayz.dialects.anthropic.codec import ANTHROPIC
@@ -11,10 +13,18 @@ from gatewayz.dialects.anthropic.request import forward_request, passes
 from gatewayz.dialects.anthropic.stream import MessagesStream
 from gatewayz.dialects.anthropic.wire import NAME, PING
 from gatewayz.dialects.anthropic.write_stream import MessagesEncoder
-from gatewayz.dialects.exchange import Exchange, translate, with_limit
+from gatewayz.dialects.exchange import (
+    EVENT_STREAM,
+    PATH_HEADER,
+    Exchange,
+    translate,
+    with_limit,
+)
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
 from gatewayz.dialects.size import prompt_tokens
+
+COUNT_PATH = "/count_tokens"
 
 
 @dataclass(slots=True)
@@ -45,8 +55,12 @@ class MessagesCall:
     keepalive = PING
     choices = candidates = 1
     include_usage = True
+    stream_type = EVENT_STREAM
 
     def __init__(self, body: JsonObject, headers: Mapping[str, str]) -> None:
+        self.counts = headers.get(PATH_HEADER, "").endswith(COUNT_PATH)
+        if self.counts:
+            body = {"max_tokens": 1, **body}  # required for an answer, and there is none
         self._body = body
         self._form = form = ANTHROPIC.decode_request(body, headers)
         self.model = form.model
@@ -55,6 +69,9 @@ class MessagesCall:
         self.max_output_tokens = form.max_output_tokens
         self.end_user = form.user
         self.session = form.session
+
+    def encode_count(self, tokens: int) -> bytes:
+        return orjson.dumps({"input_tokens": tokens})
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None

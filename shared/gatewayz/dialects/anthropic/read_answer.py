@@ -41,7 +41,7 @@ def read_generation(raw: bytes, target: Target, notes: Notes) -> Generation:
     body = parse_message(raw, target)
     try:
         parts = read_content(body["content"], "content", family=target.family or FAMILY)
-    except InvalidRequest:
+    except (InvalidRequest, TypeError, AttributeError, KeyError):
         # What is wrong in a caller's block is as wrong in a provider's.
         raise UpstreamBroken(NO_MESSAGE, provider=target.provider) from None
     raw_usage = body.get("usage")

@@ -159,13 +159,13 @@ class MessagesDecoder:
             case "text":
                 out.append(BlockStart(self._index, Text("")))
                 if block.get("text"):
-                    out.append(TextDelta(self._index, block["text"]))
+                    out.append(TextDelta(self._index, _text(block["text"])))
                 for item in block.get("citations") or ():
                     self._cite(item, out)
             case "thinking":
                 out.append(BlockStart(self._index, Thinking("", origin=self._family)))
                 if block.get("thinking"):
-                    out.append(ThinkingDelta(self._index, block["thinking"]))
+                    out.append(ThinkingDelta(self._index, _text(block["thinking"])))
                 if block.get("signature"):
                     self._sign(block["signature"], out)
             case _ if type(block.get("input")) is dict:
@@ -191,7 +191,7 @@ class MessagesDecoder:
         out.append(SignatureDelta(self._index, given, sealed.origin, id=sealed.id))
 
     def _start_call(self, block: JsonObject, out: list[Event]) -> None:
-        name = block["name"]
+        name = _text(block["name"])
         given = block.get("input")
         text = orjson.dumps(given).decode() if given else ""
         if name == self._notes.json_tool:
@@ -202,9 +202,10 @@ class MessagesDecoder:
             return
         known = ("type", "id", "name", "input")
         extras = {k: v for k, v in block.items() if k not in known}
-        origin, signature = self._signatures.pop(block["id"], ("", None))
+        call_id = _text(block["id"])
+        origin, signature = self._signatures.pop(call_id, ("", None))
         call = ToolCall(
-            block["id"],
+            call_id,
             self._notes.names.get(name, name),
             "",
             signature=signature,
@@ -218,13 +219,13 @@ class MessagesDecoder:
     def _delta(self, delta: JsonObject, out: list[Event]) -> None:
         match delta["type"]:
             case "text_delta":
-                if delta["text"]:
-                    out.append(TextDelta(self._index, delta["text"]))
+                if text := _text(delta["text"]):
+                    out.append(TextDelta(self._index, text))
             case "thinking_delta":
-                if delta["thinking"]:
-                    out.append(ThinkingDelta(self._index, delta["thinking"]))
+                if text := _text(delta["thinking"]):
+                    out.append(ThinkingDelta(self._index, text))
             case "input_json_delta":
-                self._json(delta["partial_json"], out)
+                self._json(_text(delta["partial_json"]), out)
             case "signature_delta":
                 self._sign(delta["signature"], out)
             case "citations_delta":
@@ -262,3 +263,9 @@ class MessagesDecoder:
     def _fail(self, words: str) -> list[Event]:
         self._over = True
         return [Failed(UpstreamBroken(words, provider=self._target.provider))]
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    return value

@@ -165,7 +165,7 @@ class MessagesStream:
 
     def _read_delta(self, delta: JsonObject) -> None:
         text = delta.get(_SAID.get(delta["type"], ""))
-        if text:
+        if type(text) is str and text:
             self.started = True
             self._meter.add(text)
 

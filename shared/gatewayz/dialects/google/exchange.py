@@ -5,8 +5,15 @@ translated.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gatewayz.core.errors import GatewayError, UpstreamError
-from gatewayz.dialects.exchange import Exchange, TranslatedExchange, with_limit
+from gatewayz.core.errors import GatewayError, NotFound, UpstreamError
+from gatewayz.dialects.exchange import (
+    EVENT_STREAM,
+    PATH_HEADER,
+    QUERY_HEADER,
+    Exchange,
+    TranslatedExchange,
+    with_limit,
+)
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.google.answer import GoogleAnswer, decode_answer, encode_answer
@@ -16,7 +23,7 @@ from gatewayz.dialects.google.errors import decode_error, encode_error
 from gatewayz.dialects.google.read_request import CONFIG
 from gatewayz.dialects.google.request import forward_request, passes
 from gatewayz.dialects.google.stream import GoogleArrayStream, GoogleStream
-from gatewayz.dialects.google.wire import KEEPALIVE, NAME
+from gatewayz.dialects.google.wire import KEEPALIVE, NAME, read_path
 from gatewayz.dialects.google.write_stream import ChunkEncoder
 from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
@@ -35,7 +42,7 @@ PROMISES = frozenset(
         CONFIG + "responseFormat",
     }
 )
-EVENTS_TYPE = "text/event-stream; charset=utf-8"
+STREAM, COUNT = "streamGenerateContent", "countTokens"
 
 
 @dataclass(slots=True)
@@ -86,13 +93,20 @@ class GoogleCall:
     include_usage = True
 
     def __init__(
-        self, body: JsonObject, headers: Mapping[str, str], *, array: bool = False
+        self,
+        body: JsonObject,
+        headers: Mapping[str, str],
+        *,
+        array: bool = False,
+        counts: bool = False,
     ) -> None:
+        self.counts = counts
         self._body = body
-        self._form = form = GOOGLE.decode_request(body, headers)
+        read = GOOGLE.decode_count if counts else GOOGLE.decode_request
+        self._form = form = read(body, headers)
         self._array = array
         self.keepalive = ARRAY_KEEPALIVE if array else KEEPALIVE
-        self.stream_type = ARRAY_TYPE if array else EVENTS_TYPE
+        self.stream_type = ARRAY_TYPE if array else EVENT_STREAM
         self.model = form.model
         self.stream = form.stream
         self.prompt_tokens = prompt_tokens(form)
@@ -100,6 +114,9 @@ class GoogleCall:
         self.max_output_tokens = form.max_output_tokens
         self.end_user = form.user
         self.session = form.session
+
+    def encode_count(self, tokens: int) -> bytes:
+        return GOOGLE.encode_count(tokens)
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
@@ -124,3 +141,13 @@ class GoogleCall:
     def error_frame(self, error: GatewayError, reply: Reply) -> bytes:
         frame = ChunkEncoder(reply).fail(error)
         return array_of(frame) if self._array else frame
+
+
+def read_call(body: JsonObject, headers: Mapping[str, str]) -> GoogleCall:
+    """The call behind a path `…/models/{model}:{method}`; NotFound for another one."""
+    asked = read_path(headers[PATH_HEADER])
+    if asked is None:
+        raise NotFound("There is no such method.", code="route_not_found")
+    counts = asked.method == COUNT
+    array = asked.method == STREAM and "alt=sse" not in headers[QUERY_HEADER].split("&")
+    return GoogleCall(asked.body(body), headers, array=array, counts=counts)

@@ -158,8 +158,10 @@ class Blocks:
         """The call a delta belongs to. Some providers number all calls 0: another id is another
         call, whatever its number."""
         index, call_id = delta["index"], delta.get("id")
+        if type(call_id) is not str:
+            call_id = ""
         call = self._latest.get(index)
-        if call is None or (call_id and call_id != call.id and type(call_id) is str):
+        if call is None or (call_id and call_id != call.id):
             call = self._latest[index] = _Call(call_id or f"call_{index}")
             self._calls.append(call)
         return call

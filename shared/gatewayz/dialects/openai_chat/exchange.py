@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.core.ids import public_id
-from gatewayz.dialects.exchange import Exchange, translate
+from gatewayz.dialects.exchange import EVENT_STREAM, Exchange, translate
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.openai_chat.answer import Answer, decode_answer, encode_answer
@@ -75,6 +75,8 @@ class ChatCall:
 
     name = NAME
     keepalive = KEEPALIVE
+    stream_type = EVENT_STREAM
+    counts = False
 
     def __init__(self, body: JsonObject, headers: Mapping[str, str]) -> None:
         self._request: ChatRequest = decode_request(body)
@@ -90,6 +92,9 @@ class ChatCall:
         self.max_output_tokens = request.max_output_tokens
         self.end_user = request.user
         self.session = request.session_id
+
+    def encode_count(self, tokens: int) -> bytes:
+        raise AssertionError("chat completions have no call that only counts")
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None

@@ -20,6 +20,14 @@ _READ = frozenset(
 
 
 def read_generation(raw: bytes, target: Target) -> Generation:
+    try:
+        return _read(raw, target)
+    except (InvalidRequest, TypeError, AttributeError, KeyError):
+        # What is wrong in a caller's message is as wrong in a provider's.
+        raise UpstreamBroken(NO_COMPLETION, provider=target.provider) from None
+
+
+def _read(raw: bytes, target: Target) -> Generation:
     answer = decode_answer(raw, target.usage, provider=target.provider, error_map=target.errors)
     body = answer.body
     try:
@@ -28,14 +36,9 @@ def read_generation(raw: bytes, target: Target) -> Generation:
         usage = None
     prefix = hashlib.blake2s(raw).hexdigest()[:12]
     created, model, tier = body.get("created"), body.get("model"), body.get("service_tier")
-    try:
-        choices = tuple(
-            _choice(choice, f"{prefix}_{index}", target)
-            for index, choice in enumerate(body["choices"])
-        )
-    except InvalidRequest:
-        # What is wrong in a caller's message is as wrong in a provider's.
-        raise UpstreamBroken(NO_COMPLETION, provider=target.provider) from None
+    choices = tuple(
+        _choice(choice, f"{prefix}_{index}", target) for index, choice in enumerate(body["choices"])
+    )
     return Generation(
         dialect=NAME,
         choices=choices,

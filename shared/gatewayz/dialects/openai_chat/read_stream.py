@@ -15,6 +15,8 @@ from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost, find_usage, read_usage
 from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
 
+UNKNOWN_FORM = "The provider sent an event of an unknown form."
+
 
 class ChatDecoder:
     """feed() every block, end() at the end of input."""
@@ -66,9 +68,13 @@ class ChatDecoder:
         except orjson.JSONDecodeError:
             # Half an event at the end of input is a cut, not nonsense.
             return [] if last else self._fail("The provider sent an event that is not JSON.")
-        if type(chunk) is not dict:
-            return self._fail("The provider sent an event of an unknown form.")
-        failed = event.event == "error" or chunk.get("error") or chunk.get("object") == "error"
+        try:
+            return self._read(chunk, event.event)
+        except (TypeError, AttributeError, KeyError):
+            return self._fail(UNKNOWN_FORM)
+
+    def _read(self, chunk: JsonObject, kind: str | None) -> list[Event]:
+        failed = kind == "error" or chunk.get("error") or chunk.get("object") == "error"
         # A complete answer stays complete whatever is said after it.
         if failed and len(self._ended) < self._n:
             return self._failed(chunk)
@@ -79,7 +85,7 @@ class ChatDecoder:
             self._read_usage(chunk, out)
         for choice in chunk.get("choices") or ():
             if type(choice) is not dict:
-                return out + self._fail("The provider sent an event of an unknown form.")
+                return out + self._fail(UNKNOWN_FORM)
             if not self._read_choice(choice, chunk, out):
                 break
         return out

@@ -26,6 +26,7 @@ class Generate:
         self.end_user = call.end_user
         self.session = call.session
         self.keepalive = call.keepalive
+        self.stream_type = call.stream_type.encode()
 
     def exchange(
         self, offer: Offer, provider: Provider, request_id: str, limit_tokens: int | None
