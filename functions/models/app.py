@@ -10,6 +10,7 @@ from gatewayz.catalog.shelf import Shelf
 from gatewayz.core import clock
 from gatewayz.core.settings import Settings
 from gatewayz.runtime import entries
+from gatewayz.stores.secrets import Secrets
 
 # How long a list of local model servers is believed.
 DISCOVER_EVERY_S = 5.0
@@ -24,9 +25,9 @@ JSON = "application/json"
 Available = Annotated[Literal["all"] | None, Query()]
 
 
-async def open_shelf(settings: Settings) -> Shelf:
+async def open_shelf(settings: Settings, secrets: Secrets) -> Shelf:
     """The catalog of this process; on a developer's machine with the model servers found there."""
-    providers, catalog = load_catalog(settings.catalog)
+    providers, catalog = load_catalog(settings.catalog, secrets)
     if settings.catalog.discover_local:
         # Only here: the network client is no business of a deployed control plane.
         from gatewayz.catalog.discover import with_local_servers
@@ -35,7 +36,7 @@ async def open_shelf(settings: Settings) -> Shelf:
         http = HttpClient()
         try:
             providers, catalog = await with_local_servers(
-                providers, catalog, http, own_ports=(settings.http.port,)
+                providers, catalog, http, own_ports=(settings.http.port,), secrets=secrets
             )
         finally:
             await http.aclose()
@@ -48,7 +49,8 @@ async def shelf_of(request: Request, plane: CurrentPlane) -> Shelf:
     now_s = clock.monotonic_s()
     fresh = not settings.catalog.discover_local or now_s < state.shelf_until_s
     if state.shelf_settings != settings.catalog or not fresh:
-        state.shelf, state.shelf_settings = await open_shelf(settings), settings.catalog
+        state.shelf = await open_shelf(settings, plane.stores.secrets)
+        state.shelf_settings = settings.catalog
         state.shelf_until_s = now_s + DISCOVER_EVERY_S
     shelf: Shelf = state.shelf
     return shelf

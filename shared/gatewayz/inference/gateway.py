@@ -42,7 +42,7 @@ class Gateway:
         self.settlement = Settlement(stores.queue, self.credits)
         self.principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
         self.http = HttpClient()
-        self.client = ProviderClient(self.http, stores.secrets.find)
+        self.client = ProviderClient(self.http, stores.secrets.find, stores.secrets.refresh)
         self.requests = 0
         self.inflight_bytes = 0
         self.stop_at_s: float | None = None
@@ -96,5 +96,5 @@ class Gateway:
 def open_gateway(settings: Settings) -> Gateway:
     """The process's gateway; connects lazily. SettingsError when something is missing."""
     stores = open_stores(settings)
-    providers, catalog = load_catalog(settings.catalog)
+    providers, catalog = load_catalog(settings.catalog, stores.secrets)
     return Gateway(settings, stores, catalog, providers)

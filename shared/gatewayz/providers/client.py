@@ -4,7 +4,7 @@ The only caller of providers on the request path. Nothing a caller sends steers 
 URL, headers and credential come from the provider's row alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from gatewayz.core.errors import (
     TimeoutStage,
@@ -36,18 +36,35 @@ EVENT_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
 
 
 class ProviderClient:
-    """`find_secret` gives a credential by its name; an exchange says what is sent and how a
-    refusal of its dialect reads."""
+    """`find_secret` gives a credential by its name, `refresh_secrets` reads them again and tells
+    whether one changed; an exchange says what is sent and how a refusal of its dialect reads.
+    """
 
-    def __init__(self, http: HttpClient, find_secret: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        find_secret: Callable[[str], str | None],
+        refresh_secrets: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self._http = http
         self._find_secret = find_secret
+        self._refresh_secrets = refresh_secrets
         self._headers: dict[str, Mapping[str, str]] = {}
 
     async def send(
         self, provider: Provider, exchange: Exchange, *, timeout_s: float, max_bytes: int
     ) -> bytes:
         """The body of an answer of status 2xx; every other outcome is an UpstreamError."""
+        try:
+            return await self._send(provider, exchange, timeout_s, max_bytes)
+        except UpstreamAuth:
+            if not await self._renewed():
+                raise
+            return await self._send(provider, exchange, timeout_s, max_bytes)
+
+    async def _send(
+        self, provider: Provider, exchange: Exchange, timeout_s: float, max_bytes: int
+    ) -> bytes:
         request = exchange.request
         try:
             answer = await self._http.request(
@@ -71,6 +88,23 @@ class ProviderClient:
 
         `timeout_s` is for the response head, `total_s` for the whole stream at most.
         """
+        try:
+            return await self._open(provider, exchange, timeout_s, total_s)
+        except UpstreamAuth:
+            if not await self._renewed():
+                raise
+            return await self._open(provider, exchange, timeout_s, total_s)
+
+    async def _renewed(self) -> bool:
+        """A credential was refused: was it rotated, so that the attempt is worth a second try?"""
+        if self._refresh_secrets is None or not await self._refresh_secrets():
+            return False
+        self._headers.clear()
+        return True
+
+    async def _open(
+        self, provider: Provider, exchange: Exchange, timeout_s: float, total_s: float
+    ) -> HttpStream:
         request = exchange.request
         try:
             stream = await self._http.open(
