@@ -43,6 +43,10 @@ ROUTES: dict[str, Route] = {
     "/api/v1/messages": Route("anthropic", "openrouter"),
     "/v1/messages/count_tokens": Route("anthropic", "openai"),
     "/api/v1/messages/count_tokens": Route("anthropic", "openrouter"),
+    "/v1/responses": Route("openai_responses", "openai"),
+    "/api/v1/responses": Route("openai_responses", "openrouter"),
+    "/v1/completions": Route("openai_completions", "openai"),
+    "/api/v1/completions": Route("openai_completions", "openrouter"),
     "/v1beta/models/{call:path}": Route("google", "openai"),
 }
 # Routes whose end is the caller's: its model and method.

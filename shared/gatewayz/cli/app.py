@@ -11,6 +11,7 @@ import typer
 
 from gatewayz.cli.document import openapi
 from gatewayz.cli.queue import queue
+from gatewayz.cli.smoke import smoke
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.settings import Settings, SettingsError, load_settings
 from gatewayz.local.environment import load_env_file
@@ -29,6 +30,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(credits, name="credits")
 app.add_typer(queue, name="queue")
 app.command()(openapi)
+app.command()(smoke)
 
 Account = Annotated[str, typer.Option(help="The account; on a local stack its own when not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -118,6 +118,7 @@ class TranslatedExchange:
             self.upstream.stream_decoder(self.target, self.request.notes, n=self.reply.n),
             self.client.stream_encoder(self.reply),
             n=self.reply.n,
+            notes=self.request.notes,
         )
 
     def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:

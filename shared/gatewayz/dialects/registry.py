@@ -35,14 +35,23 @@ _BOTH_SIDES: Mapping[str, Place] = {
     "openai_chat": ("openai_chat.codec", "OPENAI_CHAT"),
     "anthropic": ("anthropic.codec", "ANTHROPIC"),
     "google": ("google.codec", "GOOGLE"),
+    "openai_responses": ("openai_responses.codec", "OPENAI_RESPONSES"),
+    "openai_completions": ("openai_completions.codec", "OPENAI_COMPLETIONS"),
+}
+# What only providers speak.
+_PROVIDERS_ONLY: Mapping[str, Place] = {
+    "bedrock": ("bedrock.codec", "BEDROCK"),
+    "cohere": ("cohere.codec", "COHERE"),
 }
 # What answers a client, what calls a provider, what reads a client's request.
 CLIENTS: Mapping[str, Client] = _AtFirstUse(_BOTH_SIDES)
-UPSTREAMS: Mapping[str, Upstream] = _AtFirstUse(_BOTH_SIDES)
+UPSTREAMS: Mapping[str, Upstream] = _AtFirstUse({**_BOTH_SIDES, **_PROVIDERS_ONLY})
 CALLS: Mapping[str, ReadCall] = _AtFirstUse(
     {
         "openai_chat": ("openai_chat.exchange", "ChatCall"),
         "anthropic": ("anthropic.exchange", "MessagesCall"),
         "google": ("google.exchange", "read_call"),
+        "openai_responses": ("openai_responses.exchange", "ResponsesCall"),
+        "openai_completions": ("openai_completions.exchange", "CompletionsCall"),
     }
 )

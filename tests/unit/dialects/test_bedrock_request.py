@@ -1,6 +1,7 @@
 """Converse requests: what is written is what the service's own model of itself allows."""
 
 import base64
+import itertools
 import json
 import re
 from typing import Any
@@ -40,6 +41,7 @@ from gatewayz.dialects.parts import (
 )
 from gatewayz.dialects.protocol import HttpRequest
 from gatewayz.dialects.registry import CLIENTS
+from tests.unit.dialects.exchanges import REPORT, reply
 from tests.unit.dialects.forms import requests_of
 
 MODEL = "us.anthropic.claude-sonnet-4-v1:0"
@@ -81,7 +83,7 @@ def _check_turns(body: Any) -> None:
     """What its documentation says beyond its model."""
     roles = [message["role"] for message in body["messages"]]
     assert roles[0] == "user"
-    assert all(one != two for one, two in zip(roles, roles[1:], strict=False))
+    assert all(one != two for one, two in itertools.pairwise(roles))
     blocks = [block for message in body["messages"] for block in message["content"]]
     assert all(block["text"].strip() for block in blocks if "text" in block)
     if any(block.keys() & {"toolUse", "toolResult"} for block in blocks):
@@ -136,7 +138,11 @@ def test_messages_become_alternating_turns() -> None:
     )  # fmt: skip
     assert body["system"] == [{"text": "One"}, {"text": "Two"}]
     assert [m["role"] for m in body["messages"]] == ["user", "assistant", "user", "assistant"]
-    assert [list(block)[0] for block in body["messages"][0]["content"]] == ["text", "text", "image"]
+    assert [next(iter(block)) for block in body["messages"][0]["content"]] == [
+        "text",
+        "text",
+        "image",
+    ]
     [_, first, second] = body["messages"][1]["content"]
     assert first["toolUse"] == {"toolUseId": "call_1", "name": "f", "input": {"a": 1.0}}
     assert b'{"a" : 1.0}' in written.body
@@ -144,7 +150,7 @@ def test_messages_become_alternating_turns() -> None:
     assert written.notes.names == {changed: "g.h"}
     assert body["toolConfig"]["tools"][1]["toolSpec"]["name"] == changed
     [one, two, then, late] = body["messages"][2]["content"]
-    assert [list(b)[0] for b in one["toolResult"]["content"]] == ["text", "image", "document"]
+    assert [next(iter(b)) for b in one["toolResult"]["content"]] == ["text", "image", "document"]
     assert two["toolResult"]["toolUseId"] == second["toolUse"]["toolUseId"]
     assert two["toolResult"]["status"] == "error"
     assert (then, late) == ({"text": "Then?"}, {"text": "<system>Late</system>"})
@@ -174,7 +180,7 @@ def test_files_are_documents_with_names_of_their_own() -> None:
 def test_videos_and_sounds_are_bytes_too() -> None:
     parts = (Video(Source("data", "AAAA", "video/mp4")), Audio(Source("data", "AAAA"), "wav"))
     body, _ = sent(messages=(Message("user", parts),))
-    assert [list(b)[0] for b in body["messages"][0]["content"]] == ["video", "audio"]
+    assert [next(iter(b)) for b in body["messages"][0]["content"]] == ["video", "audio"]
     assert set(BEDROCK.bytes_only) == {Image, File, Video, Audio}
 
 
@@ -408,12 +414,12 @@ def test_cache_marks_become_points_behind_what_they_mark() -> None:
     tools = (FunctionTool("f", cache=mark),)
     body, written = sent(messages=messages, tools=tools, cache=mark)
     assert written.dropped == ()
-    assert all("cachePoint" not in tool for tool in body["toolConfig"]["tools"])  # only four count
-    assert "cachePoint" not in str(body["system"])
-    assert [list(b)[0] for b in body["messages"][2]["content"]] == [
-        "toolResult", "cachePoint", "cachePoint",
+    # Only the last four count.
+    assert all("cachePoint" not in tool for tool in body["toolConfig"]["tools"])
+    assert [next(iter(b)) for b in body["messages"][2]["content"]] == [
+        "toolResult", "cachePoint",
     ]  # fmt: skip
-    body, _ = sent(messages=messages[:1] + (HELLO,), tools=tools)
+    body, _ = sent(messages=(*messages[:1], HELLO), tools=tools)
     assert body["system"][1]["cachePoint"] == {"type": "default", "ttl": "1h"}
     assert body["toolConfig"]["tools"][1]["cachePoint"] == {"type": "default"}
     for target in (OTHER, Target(MODEL, quirks=frozenset({"no_cache_points"}))):
@@ -424,6 +430,24 @@ def test_cache_marks_become_points_behind_what_they_mark() -> None:
     body, written = sent(points, messages=messages, tools=tools)
     assert "cachePoint" in str(body["messages"])
     assert "cachePoint" not in str(body["toolConfig"])
+
+
+def test_a_cache_point_stands_only_where_it_may() -> None:
+    mark = CacheMark()
+    plain, pdf = File(Source("text", "x"), cache=mark), File(PDF, cache=mark)
+    for parts, expected in [
+        ((Text("A"), plain), ["text", "cachePoint", "document"]),
+        ((Text("A", cache=mark), plain), ["text", "cachePoint", "document"]),
+        ((Text("A"), pdf), ["text", "document", "cachePoint"]),
+    ]:
+        body, written = sent(messages=(Message("user", parts),))
+        assert [next(iter(b)) for b in body["messages"][0]["content"]] == expected
+        assert written.dropped == ()
+    body, written = sent(messages=(Message("user", (plain,)),))
+    assert "cachePoint" not in str(body)
+    assert written.dropped == ("cache_control",)
+    body, _ = sent(messages=(HELLO, Message("assistant", (Text("B"), SIGNED))), cache=mark)
+    assert list(body["messages"][1]["content"][1]) == ["cachePoint"]
 
 
 def test_a_refusal_in_the_history_is_said_as_text() -> None:
@@ -461,18 +485,29 @@ def test_any_request_is_one_the_service_takes_or_is_refused_by_its_place(
                 assert part.arguments.encode() in written.body
 
 
-def test_a_client_of_messages_finds_its_way_through_two_turns() -> None:
-    """The thought and the call that came from here go back as they came."""
+@pytest.mark.parametrize("client", ["anthropic", "openai_chat"])
+def test_thoughts_and_calls_survive_a_round_trip_through_a_client(client: str) -> None:
     content: Any = [
         {"reasoningContent": {"reasoningText": {"text": "Hm", "signature": "c2ln"}}},
         {"reasoningContent": {"redactedContent": base64.b64encode(b"EqQBx").decode()}},
         {"toolUse": {"toolUseId": "tooluse_1", "name": "f", "input": {"a": 1}}},
     ]
     body = {"output": {"message": {"content": content}}, "stopReason": "tool_use"}
-    parts = BEDROCK.decode_answer(json.dumps(body).encode(), CLAUDE).choices[0].parts
-    result = Message("tool", (ToolResult("tooluse_1", (Text("ok"),)),))
-    sent_body, _ = sent(
-        messages=(HELLO, Message("assistant", parts), result), tools=(FunctionTool("f"),)
+    generation = BEDROCK.decode_answer(json.dumps(body).encode(), CLAUDE)
+    answer = json.loads(CLIENTS[client].encode_answer(generation, reply(), REPORT))
+    question = {"role": "user", "content": "?"}
+    if client == "anthropic":
+        said = {"role": "assistant", "content": answer["content"]}
+        result = {"type": "tool_result", "tool_use_id": "tooluse_1", "content": "ok"}
+        done: Any = {"role": "user", "content": [result]}
+        more: Any = {"max_tokens": 9, "tools": [{"name": "f", "input_schema": {"type": "object"}}]}
+    else:
+        said = answer["choices"][0]["message"]
+        done = {"role": "tool", "tool_call_id": "tooluse_1", "content": "ok"}
+        more = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+    request = CLIENTS[client].decode_request(
+        {"model": "maker/model", "messages": [question, said, done], **more}
     )
-    assert sent_body["messages"][1]["content"] == content
-    assert "anthropic" in CLIENTS
+    written = BEDROCK.encode_request(request, CLAUDE)
+    assert checked(written, CLAUDE)["messages"][1]["content"] == content
+    assert written.dropped == ()

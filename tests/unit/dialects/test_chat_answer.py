@@ -1,5 +1,6 @@
 """Whole answers: of real providers, and broken ones (F33, F36, F37)."""
 
+import contextlib
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from openai.types.chat import ChatCompletion
 from gatewayz.core.errors import UpstreamBroken, UpstreamError, UpstreamThrottled
 from gatewayz.dialects.form import Style, UsageReport
 from gatewayz.dialects.openai_chat.answer import Answer, decode_answer, encode_answer
+from gatewayz.dialects.openai_chat.stream import ChatStream
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
 from tests.unit.dialects.recorded import CHAT_ID, MODEL, REPORT, Recording, recordings
 
@@ -199,3 +201,25 @@ def test_paths_of_the_providers_row_are_read_first() -> None:
     assert units(raw) == {"input": 60, "cache_read": 40, "output": 50}
     assert units(raw, {"cached_input": "usage.deep.x"}) == {
         "input": 93, "cache_read": 7, "output": 50}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": 5}, "finish_reason": "stop"},
+        {"message": {"content": "x", "tool_calls": 7}, "finish_reason": "stop"},
+        {"message": {"content": "x"}, "finish_reason": ["stop"]},
+        {"message": {"content": {"a": 1}, "audio": [1]}, "finish_reason": {}},
+    ],
+)
+def test_junk_where_text_belongs_is_a_broken_answer_or_travels_but_never_crashes(
+    choice: dict[str, object],
+) -> None:
+    raw = orjson.dumps({"choices": [choice]})
+    with contextlib.suppress(UpstreamBroken):
+        decode_answer(raw, {})
+    stream = ChatStream(
+        chat_id="chatcmpl-1", model="m", provider="p", style="openai", include_usage=False
+    )
+    delta = {"delta": choice["message"], "finish_reason": choice["finish_reason"]}
+    stream.feed(b"data: " + orjson.dumps({"id": "1", "choices": [delta]}) + b"\n\n")

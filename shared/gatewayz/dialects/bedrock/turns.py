@@ -79,7 +79,7 @@ class Turns:
         if self.messages[-1]["role"] == "assistant":
             _strip_end(self.messages[-1]["content"])
         if self._request.cache is not None and self._marks:
-            self.messages[-1]["content"].append(blocks.write_mark(self._request.cache))
+            self._mark(self.messages[-1]["content"], self._request.cache)
 
     def _system(self, message: Message, where: str) -> None:
         written = self._blocks(message.parts, where)
@@ -111,11 +111,19 @@ class Turns:
                 continue
             out.append(block)
             mark = _mark_of(part)
-            if mark is not None and self._marks:
-                out.append(blocks.write_mark(mark))
-            elif mark is not None:
-                self._losses.drop("cache")
+            if mark is not None:
+                self._mark(out, mark)
         return out
+
+    def _mark(self, content: list[JsonObject], mark: CacheMark) -> None:
+        """A point behind what it marks, or in front of what it may not follow."""
+        place = len(content)
+        while place and _repels_marks(content[place - 1]):
+            place -= 1
+        if not self._marks or not place:
+            self._losses.drop("cache")
+        elif "cachePoint" not in content[place - 1]:
+            content.insert(place, blocks.write_mark(mark))
 
     def _block(self, part: Part, where: str) -> JsonObject | None:
         """None for what says nothing here: blank texts, thoughts of others."""
@@ -210,6 +218,13 @@ def _mark_of(part: Part) -> CacheMark | None:
         inner = [m for p in part.parts if (m := _mark_of(p)) is not None]
         return inner[-1] if inner else None
     return mark
+
+
+def _repels_marks(block: JsonObject) -> bool:
+    """The provider turns documents other than PDF into something that no point may follow."""
+    if "reasoningContent" in block:
+        return True
+    return "document" in block and block["document"]["format"] != "pdf"
 
 
 def _accompany(content: list[JsonObject]) -> None:

@@ -11,6 +11,7 @@ import orjson
 from gatewayz.core.errors import UpstreamBroken, UpstreamError
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.openai_chat.errors import decode_error as classify
+from gatewayz.dialects.openai_chat.errors import decode_error_object as classify_object
 
 # Statuses of this provider's own: our key was refused, the provider gave up.
 _STATUSES = {498: 401, 499: 503}
@@ -27,6 +28,11 @@ def decode_error(
     error = classify(target.provider, _STATUSES.get(status, status), headers, body, target.errors)
     error.upstream_status = status
     return error
+
+
+def decode_error_object(target: Target, data: JsonObject) -> UpstreamError:
+    """The failure that an error body in an answer of status 200 stands for (F37)."""
+    return classify_object(target.provider, data, target.errors)
 
 
 def decode_failed_finish(target: Target, reason: str, holder: JsonObject) -> UpstreamError:

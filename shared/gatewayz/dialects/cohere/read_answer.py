@@ -6,7 +6,7 @@ import orjson
 
 from gatewayz.core.errors import UpstreamBroken
 from gatewayz.dialects.cohere.citations import is_in_text, read_citation
-from gatewayz.dialects.cohere.errors import decode_error, decode_failed_finish
+from gatewayz.dialects.cohere.errors import decode_error_object, decode_failed_finish
 from gatewayz.dialects.cohere.usage import read_counts
 from gatewayz.dialects.cohere.wire import FAILED_FINISHES, NAME, read_finish, read_logprobs
 from gatewayz.dialects.form import JsonObject, Target
@@ -26,7 +26,7 @@ def read_generation(raw: bytes, target: Target, notes: Notes) -> Generation:
         if reason in FAILED_FINISHES:
             raise decode_failed_finish(target, reason, body)
         if type(body.get("message")) is str:
-            raise decode_error(target, 502, {}, raw)
+            raise decode_error_object(target, body)
         parts = _read_parts(body["message"], notes)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise UpstreamBroken(NO_MESSAGE, provider=target.provider) from None

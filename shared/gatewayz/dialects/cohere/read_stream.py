@@ -10,7 +10,7 @@ import orjson
 from gatewayz.core.errors import UpstreamBroken, UpstreamError
 from gatewayz.dialects.bedrock.blocks import Blocks
 from gatewayz.dialects.cohere.citations import is_in_text, read_citation
-from gatewayz.dialects.cohere.errors import decode_error, decode_failed_finish
+from gatewayz.dialects.cohere.errors import decode_error_object, decode_failed_finish
 from gatewayz.dialects.cohere.read_answer import read_call, words
 from gatewayz.dialects.cohere.usage import read_counts
 from gatewayz.dialects.cohere.wire import FAILED_FINISHES, NAME, read_finish, read_logprobs
@@ -110,7 +110,7 @@ class CohereDecoder:
             case "message-end":
                 self._message_end(data["delta"], out)
             case None if data.get("message") or data.get("error"):
-                self._failed(decode_error(self._target, 502, {}, orjson.dumps(data)), out)
+                self._failed(decode_error_object(self._target, data), out)
 
     def _content(self, data: JsonObject, out: list[Event]) -> None:
         content = data["delta"]["message"]["content"]

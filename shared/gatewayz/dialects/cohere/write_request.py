@@ -96,8 +96,13 @@ class _Writer:
         if not tools:
             return
         body["tools"] = [self._tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
-        if any(isinstance(tool, FunctionTool) and tool.strict for tool in tools):
-            body["strict_tools"] = True
+        functions = [tool for tool in tools if isinstance(tool, FunctionTool)]
+        if any(tool.strict for tool in functions):
+            # For all tools or none, and each must then require something.
+            if all((tool.parameters or {}).get("required") for tool in functions):
+                body["strict_tools"] = True
+            else:
+                self.losses.drop_as("tools.strict")
         if choice is not None and choice.mode != "auto":
             body["tool_choice"] = "NONE" if choice.mode == "none" else "REQUIRED"
 
@@ -119,8 +124,8 @@ class _Writer:
 
     def _write_format(self, body: JsonObject) -> None:
         form = self.request.response_format
-        if "tools" in body:
-            what = "A format of the answer together with tools is not supported."
+        if "tools" in body or self.request.extras.get(DOCUMENTS):
+            what = "A format of the answer together with tools or documents is not supported."
             raise self.losses.refuse("response_format", what)
         written: JsonObject = {"type": "json_object"}
         if form is not None and form.schema is not None:

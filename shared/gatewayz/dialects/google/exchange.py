@@ -75,6 +75,7 @@ class _ArrayExchange(TranslatedExchange):
             self.upstream.stream_decoder(self.target, self.request.notes, n=self.reply.n),
             self.client.stream_encoder(self.reply),
             n=self.reply.n,
+            notes=self.request.notes,
         )
 
 

@@ -72,6 +72,28 @@ def decode_answer(
         raise decode_error_object(provider, body, error_map)
     if type(choices) is not list or not choices:
         raise UpstreamBroken(NO_COMPLETION, provider=provider)
+    try:
+        meter, finish, content = _read_choices(choices, provider, error_map)
+    except (TypeError, AttributeError):
+        # A value of another kind where text, a number or an object belongs.
+        raise UpstreamBroken(NO_COMPLETION, provider=provider) from None
+    usage = find_usage(body)
+    counted = bool(usage and (usage.get("completion_tokens") or usage.get("output_tokens")))
+    return Answer(
+        body=body,
+        usage=usage,
+        stated_cost=find_cost(body, usage_paths),
+        finish=finish,
+        paths=usage_paths,
+        meter=meter,
+        empty=not content and finish is None and not counted,
+    )
+
+
+def _read_choices(
+    choices: list[Any], provider: str, error_map: Mapping[str, str] | None
+) -> tuple[OutputMeter, str | None, bool]:
+    """What was said, the first finish reason, whether there is any content."""
     meter = OutputMeter()
     finish: str | None = None
     content = False
@@ -85,17 +107,7 @@ def decode_answer(
         reason = choice.get("finish_reason") or ("stop" if spoke else None)
         finish = finish or mend_finish(reason, bool(message.get("tool_calls")))
         content = content or spoke
-    usage = find_usage(body)
-    counted = bool(usage and (usage.get("completion_tokens") or usage.get("output_tokens")))
-    return Answer(
-        body=body,
-        usage=usage,
-        stated_cost=find_cost(body, usage_paths),
-        finish=finish,
-        paths=usage_paths,
-        meter=meter,
-        empty=not content and finish is None and not counted,
-    )
+    return meter, finish, content
 
 
 def encode_answer(

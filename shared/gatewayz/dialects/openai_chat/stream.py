@@ -181,7 +181,12 @@ class ChatStream:
         if failed and not self.finished:
             self.error = decode_error_object(self._provider, chunk, self._error_map)
             return b""
-        return self._relay(chunk, data)
+        try:
+            return self._relay(chunk, data)
+        except (TypeError, AttributeError):
+            # A value of another kind where text, a number or an object belongs.
+            self._break("The provider sent an event of an unknown form.")
+            return b""
 
     def _relay(self, chunk: JsonObject, data: bytes) -> bytes:
         changed = False

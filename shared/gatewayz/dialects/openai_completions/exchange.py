@@ -5,7 +5,13 @@ translated.
 from collections.abc import Mapping
 
 from gatewayz.core.errors import GatewayError
-from gatewayz.dialects.exchange import Exchange, TranslatedExchange, translate, with_limit
+from gatewayz.dialects.exchange import (
+    EVENT_STREAM,
+    Exchange,
+    TranslatedExchange,
+    translate,
+    with_limit,
+)
 from gatewayz.dialects.form import JsonObject, Style, Target
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
@@ -23,6 +29,8 @@ class CompletionsCall:
 
     name = NAME
     keepalive = KEEPALIVE
+    stream_type = EVENT_STREAM
+    counts = False
 
     def __init__(self, body: JsonObject, headers: Mapping[str, str]) -> None:
         self._body = body
@@ -36,6 +44,9 @@ class CompletionsCall:
         self.max_output_tokens = form.max_output_tokens
         self.end_user = form.user
         self.session = form.session
+
+    def encode_count(self, tokens: int) -> bytes:
+        raise AssertionError("completions have no call that only counts")
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None

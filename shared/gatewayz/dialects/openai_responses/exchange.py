@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gatewayz.core.errors import GatewayError, UpstreamError
-from gatewayz.dialects.exchange import Exchange, translate, with_limit
+from gatewayz.dialects.exchange import EVENT_STREAM, Exchange, translate, with_limit
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
@@ -54,6 +54,8 @@ class ResponsesCall:
     keepalive = KEEPALIVE
     choices = candidates = 1
     include_usage = True
+    stream_type = EVENT_STREAM
+    counts = False
 
     def __init__(self, body: JsonObject, headers: Mapping[str, str]) -> None:
         self._body = body
@@ -64,6 +66,9 @@ class ResponsesCall:
         self.max_output_tokens = form.max_output_tokens
         self.end_user = form.user
         self.session = form.session
+
+    def encode_count(self, tokens: int) -> bytes:
+        raise AssertionError("responses have no call that only counts")
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
