@@ -35,50 +35,16 @@ TREE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TREE / "shared"), str(TREE)]
 
 from harness import cpu_s  # noqa: E402
+from quota import SHARE, Quota  # noqa: E402
 from stack import PEPPER, open_for_business  # noqa: E402
 
 MEASUREMENTS = TREE / "bench" / "measurements.json"
-SHARE = 0.15
-PERIOD_US = 20_000
 COLD_STARTS, WHOLE, SHORT, LONG, FIRST = 3, 150, 60, 8, 25
 CHUNKS = 100
 STREAMS, STREAM_CHUNKS, GAP_MS = 64, 100, 20
 MESSAGES_A_BATCH = 10
 REST_S = 0.1
 PROMPT = "Tell me, at some length, how a request finds its answer. " * 16
-
-
-class Quota:
-    """A control group with a share of one core, or nothing where none can be made."""
-
-    def __init__(self) -> None:
-        name = f"gatewayz-bench-{os.getpid()}"
-        self.folder: Path | None = None
-        for root, file, text in (
-            (Path("/sys/fs/cgroup/cpu"), "cpu.cfs_quota_us", f"{PERIOD_US * SHARE:.0f}"),
-            (Path("/sys/fs/cgroup"), "cpu.max", f"{PERIOD_US * SHARE:.0f} {PERIOD_US}"),
-        ):
-            folder = root / name
-            try:
-                folder.mkdir()
-                if file == "cpu.cfs_quota_us":
-                    (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-                (folder / file).write_text(text)
-            except OSError:
-                if folder.is_dir():
-                    folder.rmdir()
-                continue
-            self.folder = folder
-            return
-
-    def join(self) -> None:
-        """Called in the child before it becomes the gateway."""
-        if self.folder is not None:
-            (self.folder / "cgroup.procs").write_text(str(os.getpid()))
-
-    def close(self) -> None:
-        if self.folder is not None:
-            self.folder.rmdir()
 
 
 class App:
@@ -97,6 +63,7 @@ class App:
             if name == "ours"
             else [sys.executable, *uvicorn]
         )
+        self.ready_cpu_s = 0.0
         self.started_s = time.monotonic()
         self.process = subprocess.Popen(
             command,
@@ -114,6 +81,7 @@ class App:
                 if self.process.poll() is not None:
                     sys.exit("the gateway ended; see above")
                 await asyncio.sleep(0.01)
+        self.ready_cpu_s = self.cpu_s
         answer = await http.post(self.url + "/v1/chat/completions", json=body)
         assert answer.status_code == 200, answer.text
         return time.monotonic() - self.started_s
@@ -178,7 +146,7 @@ class Profile:
     async def _small(self, http: httpx.AsyncClient, quota: Quota) -> dict[str, Any]:
         """Cold starts and first tokens, under the quota."""
         body = request("mock-n20", stream=False)
-        colds, cpus, firsts, direct = [], [], [], []
+        colds, ready, cpus, firsts, direct = [], [], [], [], []
         stream = request("mock-n5-t20-d5", stream=True)
         plain = stream | {"model": "mock-n5-t20-d5"}
         upstream = f"https://localhost:{self._around['ports']['upstream']}/v1/chat/completions"
@@ -186,6 +154,7 @@ class Profile:
             app = App(self._name, self._environ, quota)
             try:
                 colds.append(await app.first_answer(http, body))
+                ready.append(app.ready_cpu_s)
                 cpus.append(app.cpu_s)
                 for _ in range(FIRST if start == COLD_STARTS - 1 else 0):
                     await asyncio.sleep(REST_S)
@@ -200,6 +169,7 @@ class Profile:
             "quota": "control group" if real else "CPU time divided by the share",
             "cold_start_s": median(colds) if real else median(cpus) / SHARE,
             "cold_start_cpu_ms": median(cpus) * 1000,
+            "cold_imports_cpu_ms": median(ready) * 1000,
             "added_first_token_ms": (median(firsts) - median(direct)) * 1000 if real else None,
             "rss_one_mb": rss_mb,
         }
@@ -229,6 +199,7 @@ class Profile:
         after = await self._counts(http)
         return {
             "cpu_per_whole_us": whole_s / WHOLE * 1e6,
+            "whole_at_share_ms": whole_s / WHOLE * 1e3 / SHARE,
             "cpu_per_stream_us": short_us,
             "cpu_per_chunk_us": (long_us - short_us) / CHUNKS,
             "redis_per_request": calls["redis"],
@@ -262,7 +233,8 @@ async def settle(settings: Any, bodies: list[str]) -> dict[str, Any]:
     batches = [
         messages[at : at + MESSAGES_A_BATCH] for at in range(0, len(messages), MESSAGES_A_BATCH)
     ]
-    await stores.postgres.rpc("settle_charges", {"messages": batches[0]})
+    first = await stores.postgres.rpc("settle_charges", {"messages": batches[0]})
+    assert {row["status"] for row in first} == {"posted"}, first
     started_s, used_s = time.monotonic(), time.process_time()
     for batch in batches[1:]:
         await stores.postgres.rpc("settle_charges", {"messages": batch})
@@ -334,10 +306,12 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     rows = {
         "cold start to the first answer, s": "cold_start_s",
         "… of it CPU, ms": "cold_start_cpu_ms",
+        "… of that until it listens, ms": "cold_imports_cpu_ms",
         "added time to first token p50, ms": "added_first_token_ms",
         "memory, one request at a time, MB": "rss_one_mb",
         "memory, 64 streams, MB": "rss_64_mb",
         "CPU per whole answer, µs": "cpu_per_whole_us",
+        f"… at {SHARE} of a core, ms": "whole_at_share_ms",
         "CPU per stream, µs": "cpu_per_stream_us",
         "CPU per chunk, one stream, µs": "cpu_per_chunk_us",
         "CPU per chunk, 64 streams, all included, µs": "cpu_per_chunk_of_64_us",

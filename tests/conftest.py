@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
+import hypothesis
 import pytest
 import redis
 
@@ -20,6 +21,12 @@ from gatewayz.core.settings import Settings, load_settings
 from gatewayz.local.migrate import migrate
 from gatewayz.local.postgres import PostgresProcess, start_postgres
 from gatewayz.local.valkey import ValkeyProcess, start_valkey
+
+# How fast the machine is decides nothing here.
+hypothesis.settings.register_profile(
+    "gatewayz", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("gatewayz")
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]

@@ -36,6 +36,7 @@ class Route(NamedTuple):
 
 
 CHAT = Route("openai_chat", "openai")
+GOOGLE = Route("google", "openai")
 ROUTES: dict[str, Route] = {
     "/v1/chat/completions": CHAT,
     "/api/v1/chat/completions": Route("openai_chat", "openrouter"),
@@ -47,9 +48,11 @@ ROUTES: dict[str, Route] = {
     "/api/v1/responses": Route("openai_responses", "openrouter"),
     "/v1/completions": Route("openai_completions", "openai"),
     "/api/v1/completions": Route("openai_completions", "openrouter"),
-    "/v1beta/models/{call:path}": Route("google", "openai"),
+    "/v1beta/models/{model:path}:generateContent": GOOGLE,
+    "/v1beta/models/{model:path}:streamGenerateContent": GOOGLE,
+    "/v1beta/models/{model:path}:countTokens": GOOGLE,
 }
-# Routes whose end is the caller's: its model and method.
+# Routes whose end is the caller's: its model, and a method that need not exist.
 PREFIXES = {path.partition("{")[0]: route for path, route in ROUTES.items() if "{" in path}
 READY_PATH = "/healthz"
 METHODS = b"POST, OPTIONS"

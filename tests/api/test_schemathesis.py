@@ -47,7 +47,8 @@ def attack(world: World, headers: dict[str, str], mode: GenerationMode) -> int:
             calls += 1
             # Most generated names are no model; most of the requests shall come further.
             if mode is GenerationMode.POSITIVE and isinstance(case.body, dict) and model:
-                case.body["model"] = model
+                in_path = "model" in case.path_parameters
+                (case.path_parameters if in_path else case.body)["model"] = model
             case.call_and_validate(base_url=world.url, headers=headers, checks=chosen)
 
         if mode is GenerationMode.POSITIVE or operation.body or breakable(operation):

@@ -1,4 +1,4 @@
-"""Streams through the whole gateway: nothing held back, nothing cut short unseen, nothing unpaid."""
+"""Streams through the whole gateway: nothing held back, cut short unseen, or left unpaid."""
 
 import asyncio
 import json

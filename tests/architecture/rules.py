@@ -38,7 +38,7 @@ ARROWS = {
 # Arrows beyond D41, each with its reason.
 ADDED = {
     ("providers", "stores"): "the client reads its credential from stores.secrets at the attempt",
-    ("api", "net"): "both planes answer browsers alike: net.cors, and the caller's label of net.asgi",
+    ("api", "net"): "both planes answer browsers alike (net.cors, net.asgi)",
     ("inference", "net"): "the use-case relays bytes: net.http streams in, net.asgi calls out",
 }
 EVERYTHING = {*ARROWS}

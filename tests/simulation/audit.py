@@ -70,6 +70,15 @@ class Caller:
             return self.ended and self.status == 200
         return self.body.endswith(b"data: [DONE]\n\n")
 
+    def finish(self) -> str | None:
+        """The finish reason of a stream; "length" when the credit ran out."""
+        choices = [event["choices"][0] for event in self._events() if event.get("choices")]
+        return next((c["finish_reason"] for c in choices if c.get("finish_reason")), None)
+
+    @property
+    def leaves_early(self) -> bool:
+        return self.stream and self.leaves_after is not None
+
     def _events(self) -> Iterator[dict[str, Any]]:
         for frame in self.body.split(b"\n\n")[:-1]:
             if frame.startswith(b"data: {"):
@@ -78,11 +87,13 @@ class Caller:
     def price(self, prompt: int, output: int) -> int:
         return -(-(prompt * self.prices[0] + output * self.prices[1]) // MICRO)
 
-    def metered(self, text: str) -> int:
-        """What an estimate of that much text costs."""
+    def metered(self, text: str, *, slack: int = 0) -> int:
+        """What an estimate of that much text costs; each checkpoint rounds it, by `slack`."""
         meter = OutputMeter()
         meter.add(text)
-        return self.price(likely_share(self.prompt_tokens), meter.tokens if text else 0)
+        rounded = slack * (1 + text.count(" ") // 4)
+        tokens = max(0, meter.tokens + rounded) if text else 0
+        return self.price(likely_share(self.prompt_tokens), tokens)
 
 
 @dataclass
@@ -229,13 +240,17 @@ def judge(
         charged = sum(row["charge_nanos"] for row in own)
         verdict.charged_nanos += charged
         verdict.served += caller.reached_upstream
-        name = f"{caller.label} ({caller.script.end}, {len(caller.text())} characters)"
+        outcomes = [row["outcome"] for row in own]
+        name = f"{caller.label} ({caller.played}, {len(caller.text())} characters, {outcomes})"
         ids = [r for r, label in evidence.labels.items() if label == caller.label]
         if len([row for row in own if row["charge_nanos"] or row["outcome"] != "expired"]) > 1:
             raise SimulationFailed(f"{name}: {len(own)} charges for one request (D19)")
         if caller.revoked_before and caller.reached_upstream:
             raise SimulationFailed(f"{name}: served with a key that was revoked before (D13)")
         most, least = _bounds(caller)
+        if any(row["reason"] == "cap" for row in own):
+            # An estimate never goes above its hold, which pays for every word that may come.
+            least = min(least, caller.price(0, caller.text().count(" ")))
         if charged > most:
             raise SimulationFailed(f"{name}: charged {charged}, owes at most {most}")
         _check_evidence(name, ids, own, evidence)
@@ -252,28 +267,23 @@ def judge(
 
 def _bounds(caller: Caller) -> tuple[int, int]:
     """The most and the least that may be charged, by what was delivered and what was played."""
-    played = caller.played
-    if played is None:
+    played, text = caller.played, caller.text()
+    if played is None or (played.end == "empty" and not caller.leaves_early):
         return 0, 0
-    text = caller.text()
-    if caller.stream:
-        upper = "".join(map(word, range(played.words)))
-    else:
-        upper = text or "".join(map(word, range(played.words)))
-    stated = caller.price(PROMPT_TOKENS, played.words)
-    if played.end in ("refusal", "empty") and not text:
-        return (0 if caller.leaves_after is None else caller.metered("")), 0
-    if played.end in ("ok", "no usage"):
-        whole = stated if played.end == "ok" else caller.metered(upper)
-        if caller.complete():
-            # An answer that was cut short because the credit ran out is estimated.
-            return max(whole, caller.metered(text)), min(whole, caller.metered(text))
-        return max(stated, caller.metered(upper)), caller.metered(text) if text else 0
-    limit = "".join(map(word, range(played.cut_after))) if played.end != "empty" else ""
-    if not caller.stream:
+    fails = played.end in ("refusal", "cut", "stall")
+    if fails and not caller.stream:
         return 0, 0
-    least = caller.metered(text) if text else 0
-    return (caller.metered(limit) if limit or caller.leaves_after is not None else 0), least
+    words = 0 if played.end in ("refusal", "empty") else played.words
+    sent = "".join(map(word, range(min(words, played.cut_after) if fails else words)))
+    # A caller who leaves pays for what the provider wrote, the prompt included (D20).
+    most = caller.metered(sent, slack=1) if sent or caller.leaves_early else 0
+    least = caller.metered(text, slack=-1) if text else 0
+    if played.end == "ok":
+        stated = caller.price(PROMPT_TOKENS, words)
+        if caller.complete() and caller.finish() != "length":
+            return stated, stated
+        return max(stated, most), min(stated, least)
+    return most, least
 
 
 def _check_evidence(

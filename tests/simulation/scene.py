@@ -21,10 +21,11 @@ from gatewayz.catalog.model import Catalog, Entry
 from gatewayz.core import clock, ids
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.settings import Settings
-from gatewayz.inference.gateway import Gateway
+from gatewayz.inference import gateway as gateway_module
 from gatewayz.providers.config import TimeLimits
 from gatewayz.stores.direct_postgres import DirectPostgres
 from gatewayz.stores.open import Stores
+from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.queue import Queue
 from gatewayz.stores.redis import RespRedis
 from gatewayz.stores.secrets import Secrets
@@ -71,7 +72,6 @@ class Scene:
         self.prices = PRICES[0]
         self.ending = False
         self._apps: dict[str, tuple[Process, Any]] = {}
-        self._opened: list[Gateway] = []
         self._running: list[asyncio.Task[Any]] = []
 
     async def open(self) -> None:
@@ -88,8 +88,8 @@ class Scene:
         for account in ACCOUNTS:
             rpc = self.postgres.rpc
             await rpc("open_account", {"account": account, "name": account, "stage": "test"})
-            await self.grant(account, chance.choice([9, 30, 60, 200, 1000]) * 1_000_000)
-            await self.new_key(account)
+            await self.grant(self.postgres, account, chance.choice([9, 30, 60, 200, 1000]))
+            await self.new_key(self.postgres, account)
         self.world.on_step = self._after
         self.world.on_kill = self._replace
         self.world.flush = self._flush
@@ -101,8 +101,6 @@ class Scene:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        for gateway in self._opened:
-            await gateway.http.aclose()
         await self._client.aclose()
         await self._connection.close()
         await self.redis.close()
@@ -124,9 +122,8 @@ class Scene:
         process = Process(name)
         chat = importlib.import_module("functions.chat.app").ChatApp(self.settings)
         catalog = self.catalog()
-        gateway = Gateway(self.settings, self.stores(process), catalog, self.providers)
+        gateway = gateway_module.Gateway(self.settings, self.stores(process), catalog, self.providers)
         gateway.client = cast(Any, ScriptedClient(self.world, process, self.callers))
-        self._opened.append(gateway)
         chat._gateway = gateway
         self._apps[name] = (process, chat)
         return self._apps[name]
@@ -144,16 +141,16 @@ class Scene:
         entry = Entry(model, (replace(offer, price=price),))
         return Catalog([entry], aliases={}, ready=frozenset({"sandbox"}))
 
-    async def grant(self, account: str, nanos: int) -> None:
-        params = {"op_id": ids.new_id("g_"), "account": account, "amount_nanos": nanos}
-        await self.postgres.rpc("grant_credit", params | {"reason": "simulation"})
+    async def grant(self, postgres: Postgres, account: str, millis: int) -> None:
+        params = {"op_id": ids.new_id("g_"), "account": account, "amount_nanos": millis * 10**6}
+        await postgres.rpc("grant_credit", params | {"reason": "simulation"})
 
-    async def new_key(self, account: str) -> None:
+    async def new_key(self, postgres: Postgres, account: str) -> None:
         key = generate_key("test")
         digest = hash_key(key.text.encode(), self.settings.keys.pepper.encode()).hex()
         key_id = ids.new_id("key_")
         params = {"key_id": key_id, "account": account, "name": "k", "hash": digest}
-        await self.postgres.rpc("create_key", params | {"prefix": key.prefix})
+        await postgres.rpc("create_key", params | {"prefix": key.prefix})
         self.keys[account], self.keys[key.text] = key.text, key_id
 
     async def _after(self, step: Step) -> None:
@@ -197,10 +194,10 @@ class Scene:
                 for _, chat in self._apps.values():
                     chat._gateway.catalog = self.catalog()
             case 1:
-                await self.grant(account, chance.choice([1, 20]) * 1_000_000)
+                await self.grant(stores.postgres, account, chance.choice([1, 20]))
             case 2:
                 key = self.keys[account]
-                await self.new_key(account)
+                await self.new_key(stores.postgres, account)
                 row = await stores.postgres.rpc(
                     "revoke_key", {"account": account, "key_id": self.keys[key]}
                 )
@@ -343,8 +340,9 @@ class _Lines(logging.Handler):
 def _ruled_by(world: _World, scene: Scene) -> Iterator[_Lines]:
     """Clock, chance and log lines belong to the world."""
     before = clock.use(VirtualClock(world.loop))
-    urandom = ids.os
-    ids.os = _Chance(world.random)  # type: ignore[attr-defined]
+    system, http = ids.os, gateway_module.HttpClient
+    ids.os = _Chance(world.random)
+    gateway_module.HttpClient = lambda: None
     lines = _Lines(scene.evidence)
     logger = logging.getLogger("gatewayz")
     logger.addHandler(lines)
@@ -354,7 +352,7 @@ def _ruled_by(world: _World, scene: Scene) -> Iterator[_Lines]:
     finally:
         logger.propagate = propagate
         logger.removeHandler(lines)
-        ids.os = urandom  # type: ignore[attr-defined]
+        ids.os, gateway_module.HttpClient = system, http
         clock.use(before)
 
 

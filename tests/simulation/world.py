@@ -7,6 +7,7 @@ the world picks who goes on and how it fares. The same seed gives the same run.
 
 import asyncio
 import contextvars
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from gatewayz.core.errors import GatewayError, InternalError, StoreTimeout, Stor
 
 START_MS = 1_797_000_000_000
 MAX_STEPS = 30_000
+SPIN_TURNS = 200
+TICKS_PER_S = 2**16
 STORES = ("postgres", "redis")
 OWNER: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("owner", default=None)
 Work = Callable[[], Awaitable[Any]]
@@ -40,6 +43,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if (owner := OWNER.get()) is not None:
             owner.tasks.append(task)
         return task
+
+    def move_to(self, time_s: float) -> None:
+        """In ticks that binary fractions have exactly: no rounding, so a limit is met at once."""
+        self.now_s = max(self.now_s, math.ceil(time_s * TICKS_PER_S) / TICKS_PER_S)
 
     @property
     def idle(self) -> bool:
@@ -130,7 +137,7 @@ class World:
         self.kind = list(CHANCES)[seed % len(CHANCES)]
         self.chances = CHANCES[self.kind]
         self.trace: list[str] = []
-        self.kills = self.flushes = 0
+        self.kills = self.flushes = self.spins = 0
         self.on_step: Callable[[Step], Awaitable[None]] | None = None
         self.on_kill: Callable[[Process], None] | None = None
         self.flush: Work | None = None
@@ -198,15 +205,19 @@ class World:
         timer.cancel()
 
     async def _let_all_run(self) -> None:
-        await asyncio.sleep(0)
-        while not self.loop.idle:
+        for _ in range(SPIN_TURNS):
             await asyncio.sleep(0)
+            if self.loop.idle:
+                return
+        # Somebody waits for the clock without sleeping: let it have some time.
+        self.spins += 1
+        self.loop.move_to(self.loop.now_s + 0.001)
 
     def _advance(self) -> None:
         next_s = self.loop.next_s()
         if next_s is None:
             raise SimulationFailed("everybody waits, nobody ever wakes")
-        self.loop.now_s = max(self.loop.now_s, next_s)
+        self.loop.move_to(next_s)
 
     async def _disturb(self) -> None:
         due = [work for at_s, work in self._late if at_s <= self.loop.now_s]
@@ -225,7 +236,7 @@ class World:
             self._down_until_s[store] = self.loop.now_s + self.random.uniform(0.1, 5.0)
 
     async def _perform(self, step: Step) -> None:
-        self.loop.now_s += self.random.uniform(0.0005, 0.004)
+        self.loop.move_to(self.loop.now_s + self.random.uniform(0.0005, 0.004))
         fate = self._fate(step)
         self.trace.append(f"{step.process.name} {step.label} {fate}")
         if fate in ("killed before", "killed after"):

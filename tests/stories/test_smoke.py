@@ -75,8 +75,7 @@ NAMES = {
 async def examine(
     world: World, capsys: pytest.CaptureFixture[str], url: str, key: str, *, model: str = MODEL
 ) -> tuple[bool, dict[str, str]]:
-    check = asyncio.to_thread(Smoke(url, key, model=model, wait_s=5).run)
-    held = await with_settling(world, check)
+    held = await with_settling(world, Smoke(url, key, model=model, wait_s=5).run())
     output = capsys.readouterr().out
     assert key not in output
     return held, lines_of(output)
@@ -95,7 +94,7 @@ async def test_a_deployment_that_does_not_settle_fails(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     account = await world.account()
-    held = await asyncio.to_thread(Smoke(world.url, account.key, model=MODEL, wait_s=0).run)
+    held = await Smoke(world.url, account.key, model=MODEL, wait_s=0).run()
     said = lines_of(capsys.readouterr().out)
     assert not held
     assert said["stream"].startswith("ok")
@@ -112,7 +111,7 @@ async def test_a_wrong_key_and_an_address_where_nobody_is_fail(
     assert said["answer"].startswith("FAIL HTTP 401")
     held, said = await examine(world, capsys, "http://127.0.0.1:1", "a-key")
     assert not held
-    assert said["health"].startswith("FAIL ConnectError")
+    assert said["health"].startswith("FAIL ConnectFailed")
 
 
 def bent(app: Any, change: Callable[[dict[str, Any]], None]) -> Any:

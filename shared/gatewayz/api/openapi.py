@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 from gatewayz import VERSION
 from gatewayz.api.operations import OPERATIONS, Operation, Parameter
 from gatewayz.api.schemas.errors import SAMPLES, Error, Form, RoutedError, rendered
+from gatewayz.api.schemas.google import GoogleError
 from gatewayz.api.schemas.messages import MessagesError
 
 Json = dict[str, Any]
@@ -29,9 +30,10 @@ ERRORS: Mapping[Form, Any] = {
     "openai": Error,
     "openrouter": RoutedError,
     "anthropic": MessagesError,
+    "google": GoogleError,
 }
 TAGS = {
-    "chat": "Chat completions, whole or streamed.",
+    "chat": "Answers of models, whole or streamed, in the protocol of your client.",
     "models": "What can be asked for. Public.",
     "account": "Credit and keys.",
     "usage": "What happened to a request, and what it cost.",
@@ -59,6 +61,11 @@ HEADERS: Json = {
         "description": "fields of the request that the provider who answered does not take",
         "schema": {"type": "string"},
         "example": "top_k, seed",
+    },
+    "X-Gatewayz-Estimated": {
+        "description": "the count is our own estimate, no provider was asked",
+        "schema": {"type": "string"},
+        "example": "true",
     },
     "Retry-After": {
         "description": "seconds after which it is worth trying again",
@@ -112,7 +119,7 @@ def build_document() -> Json:
         # Beside this document, wherever it is served: a platform may put a stage before it.
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "security": [{"bearer": []}, {"api_key": []}],
+        "security": [{"bearer": []}, {"api_key": []}, {"google_key": []}],
         "paths": paths,
         "components": {
             "schemas": _schemas(),
@@ -128,6 +135,7 @@ def build_document() -> Json:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "google_key": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
             },
         },
     }
@@ -218,7 +226,7 @@ def _event(operation: Operation) -> Json:
     """One event of a stream: its data is a frame, or the word with which some protocols end."""
     text = {"type": "string", "contentMediaType": JSON, "contentSchema": _ref(operation.frame)}
     done = {"const": "[DONE]", "description": "the end of a whole answer"}
-    data = text if operation.form == "anthropic" else {"anyOf": [text, done]}
+    data = {"anyOf": [text, done]} if operation.says_done else text
     return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 

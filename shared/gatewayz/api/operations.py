@@ -2,6 +2,7 @@
 applications' own routes by a test. Who adds a route adds a row.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,9 +17,30 @@ from gatewayz.api.schemas.chat_answer import (
     RoutedCompletion,
 )
 from gatewayz.api.schemas.chat_request import ChatRequest
+from gatewayz.api.schemas.completions import (
+    CompletionsAnswer,
+    CompletionsFrame,
+    CompletionsRequest,
+    RoutedCompletionsAnswer,
+    RoutedCompletionsChunk,
+)
 from gatewayz.api.schemas.errors import Form
 from gatewayz.api.schemas.generation import GenerationAnswer, ReceiptAnswer
-from gatewayz.api.schemas.messages import MessagesAnswer, MessagesEvent, MessagesRequest
+from gatewayz.api.schemas.google import (
+    ContentFrame,
+    ContentFrames,
+    CountTokensAnswer,
+    CountTokensRequest,
+    GenerateContentAnswer,
+    GenerateContentRequest,
+)
+from gatewayz.api.schemas.messages import (
+    CountAnswer,
+    CountRequest,
+    MessagesAnswer,
+    MessagesEvent,
+    MessagesRequest,
+)
 from gatewayz.api.schemas.models import (
     EndpointsAnswer,
     Model,
@@ -27,9 +49,10 @@ from gatewayz.api.schemas.models import (
     RoutedModelAnswer,
     RoutedModelList,
 )
+from gatewayz.api.schemas.responses import ResponsesAnswer, ResponsesEvent, ResponsesRequest
 from gatewayz.api.schemas.status import Health
 
-OPENAI_MOUNT, OPENROUTER_MOUNT = "/v1", "/api/v1"
+OPENAI_MOUNT, OPENROUTER_MOUNT, GOOGLE_MOUNT = "/v1", "/api/v1", "/v1beta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,8 @@ class Parameter:
 class Operation:
     """One method of one path. `answer` is its 200; None where `media` is no JSON of ours.
 
-    `frame`: the events of its stream. `errors`: codes, samples of which are in schemas/errors.py.
+    `frame`: the events of its stream; `says_done`: it ends with [DONE]. `errors`: codes, samples
+    of which are in schemas/errors.py.
     """
 
     path: str
@@ -59,6 +83,7 @@ class Operation:
     detail: str = ""
     request: type[BaseModel] | None = None
     frame: type[BaseModel] | None = None
+    says_done: bool = False
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[str, ...] = ()
     public: bool = False
@@ -68,14 +93,15 @@ class Operation:
     @property
     def form(self) -> Form:
         """How its errors are written."""
-        if self.path.endswith("/messages"):
+        if self.path.endswith(("/messages", "/messages/count_tokens")):
             return "anthropic"
+        if self.path.startswith(GOOGLE_MOUNT + "/"):
+            return "google"
         return "openrouter" if self.path.startswith(OPENROUTER_MOUNT + "/") else "openai"
 
     @property
     def name(self) -> str:
-        words = self.path.replace("{", "").replace("}", "").replace(".", "_").split("/")
-        return "_".join([self.method, *filter(None, words)])
+        return "_".join([self.method, *re.findall(r"\w+", self.path)])
 
 
 ALWAYS = ("method_not_allowed", "internal_error")
@@ -100,6 +126,11 @@ CHAT_ERRORS = (
     "provider_not_configured",
     "upstream_timeout",
 )
+COUNT_ERRORS = (
+    *WITH_KEY, "invalid_request", "invalid_json", "duplicate_key", "request_too_large",
+    "overloaded",
+)  # fmt: skip
+COUNT_DETAIL = "An estimate from the text alone: no provider is asked, nothing is charged."
 CHAT_DETAIL = """\
 Resolves the model, holds credit for the worst case, tries the model's offers one after the other
 until one answers, charges what the provider's usage says. With `stream` the answer comes as
@@ -127,28 +158,80 @@ GENERATION_HEADERS = (
 )  # fmt: skip
 
 
-def _chat(mount: str, answer: type[BaseModel], frame: type[BaseModel]) -> Operation:
+def _generation(
+    path: str,
+    summary: str,
+    request: type[BaseModel],
+    answer: type[BaseModel],
+    frame: type[BaseModel] | None,
+    **more: Any,
+) -> Operation:
     return Operation(
-        f"{mount}/chat/completions",
-        "chat",
-        "Create a chat completion",
-        answer,
-        method="post",
-        detail=CHAT_DETAIL,
-        request=ChatRequest,
-        frame=frame,
-        errors=CHAT_ERRORS,
-        answer_headers=GENERATION_HEADERS,
-    )
+        path, "chat", summary, answer,
+        method="post", detail=CHAT_DETAIL, request=request, frame=frame, errors=CHAT_ERRORS,
+        answer_headers=GENERATION_HEADERS, **more,
+    )  # fmt: skip
 
+
+def _count(path: str, request: type[BaseModel], answer: type[BaseModel], **more: Any) -> Operation:
+    return Operation(
+        path, "chat", "Count the tokens of a prompt", answer,
+        method="post", detail=COUNT_DETAIL, request=request, errors=COUNT_ERRORS,
+        answer_headers=("X-Gatewayz-Estimated",), **more,
+    )  # fmt: skip
+
+
+def _google(method: str) -> str:
+    return f"{GOOGLE_MOUNT}/models/{{model}}:{method}"
+
+
+ALT = Parameter(
+    "alt", "query", "`sse`: server-sent events; else one JSON array", "json", required=False
+)
+IN_PATH = Parameter("model", "path", "a model id or alias; its slash stays", "sandbox/echo")
 
 OPERATIONS: tuple[Operation, ...] = (
-    _chat(OPENAI_MOUNT, ChatCompletion, ChatFrame),
-    _chat(OPENROUTER_MOUNT, RoutedCompletion, RoutedChunk),
-    *_on_both(
-        "/messages", "chat", "Create a message", MessagesAnswer,
-        method="post", detail=CHAT_DETAIL, request=MessagesRequest, frame=MessagesEvent,
-        errors=CHAT_ERRORS, answer_headers=GENERATION_HEADERS,
+    _generation(
+        "/v1/chat/completions", "Create a chat completion",
+        ChatRequest, ChatCompletion, ChatFrame, says_done=True,
+    ),
+    _generation(
+        "/api/v1/chat/completions", "Create a chat completion",
+        ChatRequest, RoutedCompletion, RoutedChunk, says_done=True,
+    ),
+    *[
+        operation
+        for mount in (OPENAI_MOUNT, OPENROUTER_MOUNT)
+        for operation in (
+            _generation(
+                f"{mount}/messages", "Create a message",
+                MessagesRequest, MessagesAnswer, MessagesEvent,
+            ),
+            _count(f"{mount}/messages/count_tokens", CountRequest, CountAnswer),
+            _generation(
+                f"{mount}/responses", "Create a response",
+                ResponsesRequest, ResponsesAnswer, ResponsesEvent,
+            ),
+        )
+    ],
+    _generation(
+        "/v1/completions", "Complete a prompt",
+        CompletionsRequest, CompletionsAnswer, CompletionsFrame, says_done=True,
+    ),
+    _generation(
+        "/api/v1/completions", "Complete a prompt",
+        CompletionsRequest, RoutedCompletionsAnswer, RoutedCompletionsChunk, says_done=True,
+    ),
+    _generation(
+        _google("generateContent"), "Generate content",
+        GenerateContentRequest, GenerateContentAnswer, None, parameters=(IN_PATH,),
+    ),
+    _generation(
+        _google("streamGenerateContent"), "Generate content as a stream",
+        GenerateContentRequest, ContentFrames, ContentFrame, parameters=(IN_PATH, ALT),
+    ),
+    _count(
+        _google("countTokens"), CountTokensRequest, CountTokensAnswer, parameters=(IN_PATH,)
     ),
     Operation(
         "/v1/models", "models", "List models", ModelList,

@@ -4,18 +4,23 @@ Owns the checks and their lines. Guarantees that the key is printed nowhere, and
 a buffered stream or a receipt that does not add up fails. Never touches a store.
 """
 
+import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-import httpx
 import typer
 
+from gatewayz.core import clock
+from gatewayz.dialects.sse import SseParser
+from gatewayz.net.http import HttpAnswer, HttpClient, NetError
+
+CHAT = "/v1/chat/completions"
 PROMPT = "Count from one to thirty in words, separated by commas."
 MAX_TOKENS = 256
 TIMEOUT_S = 120.0
+MAX_BYTES = 32 * 1024 * 1024
 POLL_S = 0.5
 # Below this an answer says nothing about buffering: the network has that much jitter.
 TELLING_MS = 200
@@ -40,7 +45,8 @@ def smoke(
 
     Makes three small requests at its own cost; no other request may use the account meanwhile.
     """
-    raise typer.Exit(0 if Smoke(url, key, model=model, wait_s=wait_s).run() else 1)
+    held = asyncio.run(Smoke(url, key, model=model, wait_s=wait_s).run())
+    raise typer.Exit(0 if held else 1)
 
 
 class Smoke:
@@ -55,15 +61,12 @@ class Smoke:
         self._spent_before: Decimal | None = None
         self._costs: dict[str, Decimal | None] = {}
         self._settled: dict[str, dict[str, Any]] = {}
-        self._http = httpx.Client(
-            base_url=url.rstrip("/").removesuffix("/v1"),
-            headers={"authorization": f"Bearer {key}"},
-            timeout=TIMEOUT_S,
-        )
+        self._url = url.rstrip("/").removesuffix("/v1")
+        self._http = HttpClient()
 
-    def run(self) -> bool:
+    async def run(self) -> bool:
         """Do every check, print a line for each; whether all held."""
-        checks: dict[str, Callable[[], str]] = {
+        checks: dict[str, Callable[[], Awaitable[str]]] = {
             "health": self._health,
             "models": self._models,
             "credits": self._credits,
@@ -78,17 +81,19 @@ class Smoke:
             "arrival": self._arrival,
             "charged": self._charged,
         }
-        with self._http:
-            held = [self._do(name, check) for name, check in checks.items()]
+        try:
+            held = [await self._do(name, check) for name, check in checks.items()]
+        finally:
+            await self._http.aclose()
         self._say(f"{held.count(True)} of {len(held)} checks hold.")
         return all(held)
 
-    def _do(self, name: str, check: Callable[[], str]) -> bool:
+    async def _do(self, name: str, check: Callable[[], Awaitable[str]]) -> bool:
         try:
-            line, held = check(), True
+            line, held = await check(), True
         except Failed as failure:
             line, held = str(failure), False
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except NetError as error:
             line, held = f"{type(error).__name__}: {error}", False
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             line, held = f"an answer of another shape ({type(error).__name__}: {error})", False
@@ -98,16 +103,37 @@ class Smoke:
     def _say(self, line: str) -> None:
         print(line.replace(self._key, "…") if self._key else line, flush=True)
 
+    def _headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        own = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+        return own | dict(more or {})
+
+    async def _get(self, path: str) -> HttpAnswer:
+        return await self._http.request(
+            "GET", self._url + path, headers=self._headers(), timeout_s=TIMEOUT_S,
+            max_bytes=MAX_BYTES,
+        )  # fmt: skip
+
+    async def _post(
+        self, path: str, body: dict[str, Any], more: Mapping[str, str] | None = None
+    ) -> HttpAnswer:
+        return await self._http.request(
+            "POST", self._url + path, headers=self._headers(more), body=_dump(body),
+            timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES,
+        )  # fmt: skip
+
+    async def _ask(self, body: dict[str, Any], more: Mapping[str, str] | None = None) -> HttpAnswer:
+        return await self._post(CHAT, body, more)
+
     # ------------------------------------------------------------ what is there
 
-    def _health(self) -> str:
-        body = _body(self._http.get("/health"))
+    async def _health(self) -> str:
+        body = _body(await self._get("/health"))
         stores = ", ".join(f"{name} {state}" for name, state in body["stores"].items())
         _must(body["status"] == "ok", f"{body['status']}: {stores}")
         return f"version {body['version']}; {stores}"
 
-    def _models(self) -> str:
-        listed = _body(self._http.get("/v1/models"))["data"]
+    async def _models(self) -> str:
+        listed = _body(await self._get("/v1/models"))["data"]
         _must(bool(listed), "the list is empty")
         priced = {
             item["id"]: price
@@ -120,16 +146,16 @@ class Smoke:
             self._model = min(priced, key=lambda name: priced[name])
         return f"{len(listed)} listed; {self._model} is asked"
 
-    def _credits(self) -> str:
-        body = _body(self._http.get("/v1/credits"))["data"]
+    async def _credits(self) -> str:
+        body = _body(await self._get("/v1/credits"))["data"]
         self._spent_before = Decimal(body["total_usage"])
         _must(Decimal(body["balance"]) > 0, f"nothing to spend: balance ${body['balance']}")
         return f"balance ${body['balance']}"
 
     # ------------------------------------------------------------ requests that cost
 
-    def _answer(self) -> str:
-        answer = self._http.post("/v1/chat/completions", json=self._question())
+    async def _answer(self) -> str:
+        answer = await self._ask(self._question())
         body = _body(answer)
         generation = _check_headers(answer)
         _must(body["object"] == "chat.completion", f"object is {body['object']!r}")
@@ -138,36 +164,46 @@ class Smoke:
         self._costs[generation] = cost
         return f"{body['usage']['completion_tokens']} tokens, ${cost:f}, by {_provider(answer)}"
 
-    def _stream(self) -> str:
-        with self._http.stream(
-            "POST", "/v1/chat/completions",
-            json=self._question() | {"stream": True, "stream_options": {"include_usage": True}},
-        ) as answer:  # fmt: skip
-            if answer.status_code != 200:
-                answer.read()
-                raise Failed(_what(answer))
-            generation = _check_headers(answer)
-            kind = answer.headers.get("content-type", "")
-            _must(kind.startswith("text/event-stream"), f"content type {kind!r}")
-            arrived_s: list[float] = []
-            events = list(_events(answer, arrived_s))
-        self._spread_ms = (arrived_s[-1] - arrived_s[0]) * 1000 if arrived_s else 0
-        self._stream_id = generation
-        _must(events[-1:] == ["[DONE]"], "it does not end with [DONE]")
+    async def _stream(self) -> str:
+        events = await self._events()
+        _must(events[-1:] == [b"[DONE]"], "it does not end with [DONE]")
         chunks = [_parse(data) for data in events[:-1]]
         _must(not any("error" in chunk for chunk in chunks), "it holds an error")
         usages = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
         _must(len(usages) == 1, f"{len(usages)} usages, not one")
         cost = _cost_of(usages[0])
-        self._costs[generation] = cost
+        self._costs[self._stream_id] = cost
         return f"{len(chunks)} events in {self._spread_ms:.0f} ms, usage, ${cost:f}, [DONE]"
 
-    def _anthropic(self) -> str:
-        answer = self._http.post(
-            "/v1/messages",
-            headers={"x-api-key": self._key, "anthropic-version": "2023-06-01"},
-            json=self._question(),
-        )
+    async def _events(self) -> list[bytes]:
+        """The data of a stream's events; notes whose it was and how far apart they came."""
+        body = self._question() | {"stream": True, "stream_options": {"include_usage": True}}
+        stream = await self._http.open(
+            "POST", f"{self._url}{CHAT}", headers=self._headers(), body=_dump(body),
+            timeout_s=TIMEOUT_S,
+        )  # fmt: skip
+        parser, events, arrived_s = SseParser(MAX_BYTES), list[bytes](), list[float]()
+        text = b""
+        try:
+            while block := await stream.read(TIMEOUT_S):
+                text += block
+                found = [event.data for event in parser.feed(block)]
+                events += found
+                arrived_s += [clock.monotonic_s()] * len(found)
+        finally:
+            await stream.aclose()
+        answer = HttpAnswer(stream.status, stream.headers, text)
+        _must(stream.status == 200, _what(answer))
+        self._stream_id = _check_headers(answer)
+        kind = stream.headers.get("content-type", "")
+        _must(kind.startswith("text/event-stream"), f"content type {kind!r}")
+        _must(bool(events), "it is empty")
+        self._spread_ms = (arrived_s[-1] - arrived_s[0]) * 1000
+        return events
+
+    async def _anthropic(self) -> str:
+        more = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
+        answer = await self._post("/v1/messages", self._question(), more)
         body = _body(answer)
         self._costs[_check_headers(answer)] = None  # told by the look-up
         _must(body["type"] == "message", f"type is {body['type']!r}")
@@ -181,54 +217,51 @@ class Smoke:
 
     # ------------------------------------------------------------ errors
 
-    def _wrong_key(self) -> str:
-        headers = {"authorization": f"Bearer {WRONG_KEY}"}
-        answer = self._http.post("/v1/chat/completions", headers=headers, json=self._question())
+    async def _wrong_key(self) -> str:
+        answer = await self._ask(self._question(), {"authorization": f"Bearer {WRONG_KEY}"})
         return _check_error(answer, 401)
 
-    def _wrong_model(self) -> str:
-        answer = self._http.post(
-            "/v1/chat/completions", json=self._question() | {"model": WRONG_MODEL}
-        )
+    async def _wrong_model(self) -> str:
+        answer = await self._ask(self._question() | {"model": WRONG_MODEL})
         return _check_error(answer, 404)
 
-    def _wrong_body(self) -> str:
-        answer = self._http.post("/v1/chat/completions", json={"model": self._model})
+    async def _wrong_body(self) -> str:
+        answer = await self._ask({"model": self._model})
         return _check_error(answer, 400)
 
     # ------------------------------------------------------------ the books
 
-    def _settle(self) -> str:
+    async def _settle(self) -> str:
         _must(bool(self._costs), "no request to look up")
-        started_s = time.monotonic()
+        started_s = clock.monotonic_s()
         waiting = set(self._costs)
         while waiting:
             for generation in sorted(waiting):
-                row = _body(self._http.get("/v1/generation", params={"id": generation}))["data"]
+                row = _body(await self._get(f"/v1/generation?id={generation}"))["data"]
                 if row["state"] == "settled":
                     self._settled[generation] = row
             waiting -= self._settled.keys()
-            passed_s = time.monotonic() - started_s
+            passed_s = clock.monotonic_s() - started_s
             _must(
                 not waiting or passed_s < self._wait_s,
                 f"{len(waiting)} of {len(self._costs)} not settled after {passed_s:.0f} s:"
                 " does the settle worker run?",
             )
             if waiting:
-                time.sleep(POLL_S)
+                await clock.sleep(POLL_S)
         for generation, cost in self._costs.items():
             charged = Decimal(self._settled[generation]["total_cost"])
             _must(cost in (None, charged), f"{generation}: told ${cost}, charged ${charged}")
         return f"{len(self._settled)} requests, each at the cost that was told"
 
-    def _receipts(self) -> str:
+    async def _receipts(self) -> str:
         _must(bool(self._settled), "nothing is settled")
         for generation in self._settled:
-            receipt = _body(self._http.get(f"/v1/generation/{generation}/explain"))["data"]
+            receipt = _body(await self._get(f"/v1/generation/{generation}/explain"))["data"]
             _must(receipt["matches"] is True, f"{generation}: the receipt does not add up")
         return "units × price is what was charged"
 
-    def _arrival(self) -> str:
+    async def _arrival(self) -> str:
         """Did the stream's events arrive as they were made, or at once at the end?"""
         _must(self._stream_id in self._settled, "no stream is settled")
         made_ms = self._settled[self._stream_id]["generation_time"] or 0
@@ -240,10 +273,10 @@ class Smoke:
         )
         return f"made in {made_ms} ms, arrived in {self._spread_ms:.0f} ms"
 
-    def _charged(self) -> str:
+    async def _charged(self) -> str:
         _must(self._spent_before is not None, "the credits before are not known")
         _must(self._settled.keys() == self._costs.keys(), "not everything is settled")
-        body = _body(self._http.get("/v1/credits"))["data"]
+        body = _body(await self._get("/v1/credits"))["data"]
         moved = Decimal(body["total_usage"]) - (self._spent_before or 0)
         told = sum((Decimal(row["total_cost"]) for row in self._settled.values()), Decimal(0))
         _must(moved == told, f"credits moved by ${moved:f}, the requests cost ${told:f}")
@@ -255,23 +288,27 @@ def _must(holds: bool, otherwise: str) -> None:
         raise Failed(otherwise)
 
 
-def _parse(text: str | bytes) -> Any:
+def _dump(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
+
+
+def _parse(text: bytes) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
-def _what(answer: httpx.Response) -> str:
-    return f"HTTP {answer.status_code}: {answer.text[:200]!r}"
+def _what(answer: HttpAnswer) -> str:
+    return f"HTTP {answer.status}: {answer.body[:200].decode(errors='replace')!r}"
 
 
-def _body(answer: httpx.Response) -> dict[str, Any]:
+def _body(answer: HttpAnswer) -> dict[str, Any]:
     """The object of a 200; money in it is exact."""
-    _must(answer.status_code == 200, _what(answer))
-    body = _parse(answer.content)
+    _must(answer.status == 200, _what(answer))
+    body = _parse(answer.body)
     _must(isinstance(body, dict), "not an object")
     return body  # type: ignore[no-any-return]
 
 
-def _check_headers(answer: httpx.Response) -> str:
+def _check_headers(answer: HttpAnswer) -> str:
     """The generation id; every answer has three headers that belong together."""
     request = answer.headers.get("x-request-id", "")
     generation: str = answer.headers.get("x-generation-id", "")
@@ -281,7 +318,7 @@ def _check_headers(answer: httpx.Response) -> str:
     return generation
 
 
-def _provider(answer: httpx.Response) -> str:
+def _provider(answer: HttpAnswer) -> str:
     return str(answer.headers["x-provider"])
 
 
@@ -290,18 +327,10 @@ def _cost_of(usage: dict[str, Any]) -> Decimal:
     return Decimal(usage["cost"])
 
 
-def _events(answer: httpx.Response, arrived_s: list[float]) -> Iterator[str]:
-    """The data of each event; `arrived_s` notes when."""
-    for line in answer.iter_lines():
-        if line.startswith("data: "):
-            arrived_s.append(time.monotonic())
-            yield line.removeprefix("data: ")
-
-
-def _check_error(answer: httpx.Response, status: int) -> str:
+def _check_error(answer: HttpAnswer, status: int) -> str:
     """An error as the SDKs expect it: object with message, type and code; an id to ask about."""
-    _must(answer.status_code == status, _what(answer))
-    error = _parse(answer.content)["error"]
+    _must(answer.status == status, _what(answer))
+    error = _parse(answer.body)["error"]
     missing = {"message", "type", "code"} - error.keys()
     _must(not missing, f"the error lacks {', '.join(sorted(missing))}")
     _must(bool(answer.headers.get("x-request-id")), "no X-Request-ID")

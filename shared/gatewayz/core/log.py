@@ -16,7 +16,8 @@ import orjson
 
 _SECRET = re.compile(
     r"(gw_(?:live|test|staging|dev)_)[0-9A-Za-z]+"
-    r"|((?<![A-Za-z0-9])(?:sk|sb_secret|pk|rk|gsk|xai|whsec|AIza|AKIA|hf|tgp|fw|csk|r8|Bearer)[-_ ]?)[A-Za-z0-9_\-.]{12,}"
+    r"|((?<![A-Za-z0-9])(?:sk|sb_secret|pk|rk|gsk|xai|whsec|AIza|AKIA|hf|tgp|fw|csk|r8|Bearer)"
+    r"[-_ ]?)[A-Za-z0-9_\-.]{12,}"
     r"|((?:key|token|secret|password|authorization)=)[^&\s\"']+"
     r"|(://[^/@\s:]+:)[^/@\s]+(?=@)",
     re.IGNORECASE,

@@ -38,7 +38,7 @@ class Call:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.query: str = scope["query_string"].decode("latin-1")
+        self.query: str = scope.get("query_string", b"").decode("latin-1")
         self.headers: RawHeaders = scope["headers"]
         self.cors: RawHeaders = []
         self.receive = receive

@@ -48,7 +48,7 @@ def test_the_bundle_has_three_priced_dated_models_for_each_provider(whole: Catal
             assert date(2026, 1, 1) <= date.fromisoformat(offer.checked)
             if offer.provider in count:
                 count[offer.provider] += 1
-    assert len(hosted) == 10
+    assert len(hosted) == 12
     assert min(count.values()) >= 3, count
 
 

@@ -21,6 +21,8 @@ HOSTED = [
     "deepseek",
     "xai",
     "cerebras",
+    "anthropic",
+    "google",
 ]
 LOCAL = ["ollama", "llamacpp", "lmstudio", "vllm"]
 SANDBOX_URL = "http://127.0.0.1:9000/v1"

@@ -27,10 +27,11 @@ from gatewayz.core.errors import (
     final_failure,
 )
 from gatewayz.dialects.anthropic import errors as messages
+from gatewayz.dialects.google import errors as google
 from gatewayz.dialects.openai_chat.errors import encode_error
 
 # How an error is written: by a mount (D25), or by the protocol of its route.
-Form = Literal["openai", "openrouter", "anthropic"]
+Form = Literal["openai", "openrouter", "anthropic", "google"]
 SAMPLE_ID = "req_01M89HHCCJT9KCQZSB0ZRMMK9Z"
 
 
@@ -131,6 +132,8 @@ def rendered(code: str, form: Form) -> tuple[int, Any]:
     """Status and body of this error in a form: some protocols have a status of their own."""
     if form == "anthropic":
         status, body, _ = messages.encode_error(SAMPLES[code], request_id=SAMPLE_ID)
+    elif form == "google":
+        status, body, _ = google.encode_error(SAMPLES[code], request_id=SAMPLE_ID)
     else:
         status, body, _ = encode_error(SAMPLES[code], style=form, request_id=SAMPLE_ID)
     return status, orjson.loads(body)

@@ -29,13 +29,14 @@ class TurnMetadata(Passed):
     )
 
 
-class MessagesRequest(Passed):
-    """Known fields are checked and nothing is coerced. A field that the chosen provider cannot
-    take is named in X-Gatewayz-Dropped-Params, or refused when leaving it out changes the answer.
-    """
+Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+
+
+class CountRequest(Passed):
+    """A MessagesRequest whose prompt is to be counted; nothing is generated."""
 
     model: Annotated[str, Field(min_length=1, description="id or alias of a model")]
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+    max_tokens: Tokens = Field(1, description="not needed here")
     messages: Annotated[list[TurnMessage], Field(min_length=1)]
     system: str | list[Block] | None = None
     temperature: Share | None = None
@@ -50,6 +51,18 @@ class MessagesRequest(Passed):
     metadata: TurnMetadata | None = None
     service_tier: Annotated[str, Field(max_length=64)] | None = None
     session_id: Annotated[str, Field(max_length=256)] | None = None
+
+
+class MessagesRequest(CountRequest):
+    """Known fields are checked and nothing is coerced. A field that the chosen provider cannot
+    take is named in X-Gatewayz-Dropped-Params, or refused when leaving it out changes the answer.
+    """
+
+    max_tokens: Tokens
+
+
+class CountAnswer(Ours):
+    input_tokens: Count
 
 
 class MessagesUsage(Passed):
