@@ -38,7 +38,7 @@ class Caller:
     leaves_after: int | None = None
     prompt_tokens: int = 0
     prices: tuple[int, int] = (0, 0)
-    started_s: float = 0.0
+    offered: dict[str, tuple[int, int]] = field(default_factory=dict)  # by version, while it asked
     revoked_before: bool = False
     reached_upstream: bool = False
     played: Script | None = None
@@ -123,11 +123,11 @@ class Evidence:
                 self._name(orjson.loads(given[6]))
             case "checkpoint" if answer[0] == "OK":
                 self.checkpoints[given[2]] = orjson.loads(given[3])["charge_nanos"]
-            case "finish" if given[4]:
-                self.kept[given[2]] = orjson.loads(given[4])["charge_nanos"]
-                self._name(orjson.loads(given[4]))
             case "finish":
                 self.holds.discard(given[2])
+                if given[4]:
+                    self.kept[given[2]] = orjson.loads(given[4])["charge_nanos"]
+                    self._name(orjson.loads(given[4]))
             case "drained":
                 for request in given[2:]:
                     self.kept.pop(request, None)
@@ -190,13 +190,6 @@ class Auditor:
         )
         return [(row["id"], row["balance"]) for row in rows]
 
-    async def named_overage(self) -> int:
-        """What fell on wallets because a lease was closed before its charges came."""
-        amount = await self._connection.fetchval(
-            "select coalesce(sum(from_wallet), 0)::bigint from ledger.charges"
-        )
-        return int(amount)
-
     async def rows(self) -> list[dict[str, Any]]:
         found = await self._connection.fetch(
             "select r.*, c.cause from ledger.requests r"
@@ -231,9 +224,9 @@ class Verdict:
 
 
 def judge(
-    callers: list[Caller], rows: list[dict[str, Any]], evidence: Evidence, dead: Any
+    callers: list[Caller], rows: list[dict[str, Any]], evidence: Evidence
 ) -> Verdict:
-    """Compare every caller's delivery with the ledger; SimulationFailed names the first that differs."""
+    """Every caller's delivery beside the ledger; SimulationFailed names the first that differs."""
     verdict = Verdict()
     for caller in callers:
         own = [row for row in rows if row["client_request_id"] == caller.label]
@@ -247,14 +240,18 @@ def judge(
             raise SimulationFailed(f"{name}: {len(own)} charges for one request (D19)")
         if caller.revoked_before and caller.reached_upstream:
             raise SimulationFailed(f"{name}: served with a key that was revoked before (D13)")
-        most, least = _bounds(caller)
+        gone = [r for r in ids if r in evidence.forgotten or r in evidence.in_log]
+        for row in own:
+            caller.prices = caller.offered[row["price_version"]]
+        # Evidence lost with all stores down, or flushed: what its last checkpoint says is charged.
+        lost = bool(gone) and "expired" in outcomes
+        most, least = _bounds(caller, lost=lost)
         if any(row["reason"] == "cap" for row in own):
             # An estimate never goes above its hold, which pays for every word that may come.
             least = min(least, caller.price(0, caller.text().count(" ")))
         if charged > most:
             raise SimulationFailed(f"{name}: charged {charged}, owes at most {most}")
         _check_evidence(name, ids, own, evidence)
-        gone = [r for r in ids if r in evidence.forgotten or r in evidence.in_log]
         if caller.reached_upstream and not own and not gone:
             raise SimulationFailed(f"{name}: admitted, and no row tells of it (D19)")
         if charged < least:
@@ -265,7 +262,7 @@ def judge(
     return verdict
 
 
-def _bounds(caller: Caller) -> tuple[int, int]:
+def _bounds(caller: Caller, *, lost: bool) -> tuple[int, int]:
     """The most and the least that may be charged, by what was delivered and what was played."""
     played, text = caller.played, caller.text()
     if played is None or (played.end == "empty" and not caller.leaves_early):
@@ -280,7 +277,7 @@ def _bounds(caller: Caller) -> tuple[int, int]:
     least = caller.metered(text, slack=-1) if text else 0
     if played.end == "ok":
         stated = caller.price(PROMPT_TOKENS, words)
-        if caller.complete() and caller.finish() != "length":
+        if not lost and caller.complete() and caller.finish() != "length":
             return stated, stated
         return max(stated, most), min(stated, least)
     return most, least
@@ -291,6 +288,7 @@ def _check_evidence(
 ) -> None:
     """What a store had accepted, and no flush took, is what the ledger has."""
     charges = {row["request_id"]: row["charge_nanos"] for row in own}
+    expired = {row["request_id"] for row in own if row["outcome"] == "expired"}
     for request in ids:
         if request in evidence.sent and charges.get(request) != evidence.sent[request]:
             raise SimulationFailed(
@@ -300,5 +298,5 @@ def _check_evidence(
         if request in evidence.kept or request in evidence.holds:
             raise SimulationFailed(f"{name}: still in Redis after all sweeps (L1)")
         known = evidence.checkpoints.get(request, 0)
-        if charges.get(request, 0) < known and request not in evidence.sent:
-            raise SimulationFailed(f"{name}: {known} was recorded, {charges.get(request)} charged")
+        if request in expired and charges[request] < known:
+            raise SimulationFailed(f"{name}: {known} was recorded, {charges[request]} charged")

@@ -42,7 +42,7 @@ from tests.simulation.world import World as _World
 
 MODEL = "sandbox/echo"
 ACCOUNTS = ["acct_a", "acct_b"]
-CALLERS = 16
+CALLERS = 20
 DEADLINE_S, GRACE_S, SWEEP_S, IDLE_MS = 60.0, 20, 20.0, 45_000
 PRICES = [(500_000_000, 1_500_000_000), (700_000_000, 2_100_000_000), (90_000_001, 333_333_333)]
 ENDPOINT = "/v1/chat/completions"
@@ -137,7 +137,7 @@ class Scene:
         nanos = dict(offer.price.nanos_per_million) | dict(
             zip(("input", "output"), self.prices, strict=True)
         )
-        price = replace(offer.price, version=f"v{self.prices[0]}", nanos_per_million=nanos)
+        price = replace(offer.price, version=version(self.prices), nanos_per_million=nanos)
         entry = Entry(model, (replace(offer, price=price),))
         return Catalog([entry], aliases={}, ready=frozenset({"sandbox"}))
 
@@ -193,6 +193,9 @@ class Scene:
                 self.prices = chance.choice(PRICES)
                 for _, chat in self._apps.values():
                     chat._gateway.catalog = self.catalog()
+                for caller in self.callers:
+                    if caller.offered and not caller.reached_upstream:
+                        caller.offered[version(self.prices)] = self.prices
             case 1:
                 await self.grant(stores.postgres, account, chance.choice([1, 20]))
             case 2:
@@ -212,6 +215,7 @@ class Scene:
         name = self.world.random.choice(["chat1", "chat2"])
         caller.process, chat = self.data_plane(name)
         caller.prices = self.prices
+        caller.offered[version(self.prices)] = self.prices
         caller.revoked_before = caller.key in self.revoked
         await asyncio.wait([caller.process.start(self._request(caller, chat))])
 
@@ -311,7 +315,11 @@ class Scene:
                 raise SimulationFailed(f"{book} holds {balance} after half an hour (L2)")
             if book.startswith("wallet") and balance < 0:
                 raise SimulationFailed(f"{book} is {balance}")
-        return judge(self.callers, await self.auditor.rows(), self.evidence, None)
+        return judge(self.callers, await self.auditor.rows(), self.evidence)
+
+
+def version(prices: tuple[int, int]) -> str:
+    return f"v{prices[0]}"
 
 
 async def _quietly(work: Awaitable[None]) -> None:

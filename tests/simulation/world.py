@@ -10,7 +10,7 @@ import contextvars
 import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gatewayz.core.errors import GatewayError, InternalError, StoreTimeout, StoreUnavailable
@@ -115,6 +115,9 @@ class Chances:
     flush: float = 0.0
     outage: float = 0.0
 
+    def times(self, factor: int) -> "Chances":
+        return Chances(**{each.name: getattr(self, each.name) * factor for each in fields(self)})
+
 
 CALM = Chances()
 CHANCES = {
@@ -135,7 +138,7 @@ class World:
         self.loop = loop
         self.random = random.Random(seed)
         self.kind = list(CHANCES)[seed % len(CHANCES)]
-        self.chances = CHANCES[self.kind]
+        self.chances = CHANCES[self.kind].times(self.random.choice([1, 1, 3, 6]))
         self.trace: list[str] = []
         self.kills = self.flushes = self.spins = 0
         self.on_step: Callable[[Step], Awaitable[None]] | None = None
@@ -269,7 +272,7 @@ class World:
     def _fate(self, step: Step) -> str:
         chances, chance = self.chances, self.random.random()
         if step.place in STORES and self._down_until_s[step.place] > self.loop.now_s:
-            if chances is not CALM:
+            if chances != CALM:
                 return "refused" if chance < 0.5 else "hung"
         fates = [("killed before", chances.kill / 2), ("killed after", chances.kill / 2)]
         if step.place in STORES:

@@ -67,7 +67,7 @@ async def test_a_good_deployment_passes_and_the_key_is_not_printed(
 
 
 NAMES = {
-    "health", "models", "credits", "answer", "stream", "anthropic", "wrong key", "wrong model",
+    "health", "models", "credits", "answer", "stream", "messages", "wrong key", "wrong model",
     "wrong body", "settled", "receipts", "arrival", "charged",
 }  # fmt: skip
 

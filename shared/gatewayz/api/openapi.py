@@ -119,7 +119,7 @@ def build_document() -> Json:
         # Beside this document, wherever it is served: a platform may put a stage before it.
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "security": [{"bearer": []}, {"api_key": []}, {"google_key": []}],
+        "security": [{"bearer": []}, {"api_key": []}, {"goog_key": []}],
         "paths": paths,
         "components": {
             "schemas": _schemas(),
@@ -135,7 +135,7 @@ def build_document() -> Json:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-                "google_key": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
+                "goog_key": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
             },
         },
     }

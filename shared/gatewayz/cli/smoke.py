@@ -72,7 +72,7 @@ class Smoke:
             "credits": self._credits,
             "answer": self._answer,
             "stream": self._stream,
-            "anthropic": self._anthropic,
+            "messages": self._messages,
             "wrong key": self._wrong_key,
             "wrong model": self._wrong_model,
             "wrong body": self._wrong_body,
@@ -201,8 +201,8 @@ class Smoke:
         self._spread_ms = (arrived_s[-1] - arrived_s[0]) * 1000
         return events
 
-    async def _anthropic(self) -> str:
-        more = {"x-api-key": self._key, "anthropic-version": "2023-06-01"}
+    async def _messages(self) -> str:
+        more = {"x-api-key": self._key}
         answer = await self._post("/v1/messages", self._question(), more)
         body = _body(answer)
         self._costs[_check_headers(answer)] = None  # told by the look-up
