@@ -223,9 +223,7 @@ class Verdict:
     lost: list[str] = field(default_factory=list)
 
 
-def judge(
-    callers: list[Caller], rows: list[dict[str, Any]], evidence: Evidence
-) -> Verdict:
+def judge(callers: list[Caller], rows: list[dict[str, Any]], evidence: Evidence) -> Verdict:
     """Every caller's delivery beside the ledger; SimulationFailed names the first that differs."""
     verdict = Verdict()
     for caller in callers:
@@ -245,6 +243,8 @@ def judge(
             caller.prices = caller.offered[row["price_version"]]
         # Evidence lost with all stores down, or flushed: what its last checkpoint says is charged.
         lost = bool(gone) and "expired" in outcomes
+        # The deadline may fall between the last word and the usage.
+        lost |= caller.script.gap_s >= 4 and any(row["estimated"] for row in own)
         most, least = _bounds(caller, lost=lost)
         if any(row["reason"] == "cap" for row in own):
             # An estimate never goes above its hold, which pays for every word that may come.

@@ -1,4 +1,4 @@
-"""One run: two data-plane processes, a worker, a sweeper and an operator, a dozen and more callers."""
+"""One run: two data-plane processes, a worker, a sweeper, an operator, and twenty callers."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ class Scene:
         self.world = world
         http = replace(settings.http, deadline_s=DEADLINE_S, status_hold_s=5.0, keepalive_s=5.0)
         credit = replace(
-            settings.credit, lease_ttl_s=200, hold_grace_s=GRACE_S, checkpoint_s=2.0,
+            settings.credit, lease_ttl_s=100, hold_grace_s=GRACE_S, checkpoint_s=2.0,
             checkpoint_chunks=4,
         )  # fmt: skip
         catalog = replace(settings.catalog, sandbox_url="http://127.0.0.1:1/v1")
@@ -122,7 +122,9 @@ class Scene:
         process = Process(name)
         chat = importlib.import_module("functions.chat.app").ChatApp(self.settings)
         catalog = self.catalog()
-        gateway = gateway_module.Gateway(self.settings, self.stores(process), catalog, self.providers)
+        gateway = gateway_module.Gateway(
+            self.settings, self.stores(process), catalog, self.providers
+        )
         gateway.client = cast(Any, ScriptedClient(self.world, process, self.callers))
         chat._gateway = gateway
         self._apps[name] = (process, chat)
@@ -274,7 +276,7 @@ class Scene:
         self.draw_callers()
         calls = [asyncio.create_task(self.call(caller)) for caller in self.callers]
         acts: list[tuple[str, float, Callable[[Stores], Awaitable[None]]]] = [
-            ("worker", 2.0, self.settle),
+            ("worker", world.random.choice([2.0, 2.0, 90.0]), self.settle),
             ("sweeper", SWEEP_S, self.sweep),
             ("operator", 15.0, self.operate),
         ]

@@ -31,10 +31,3 @@ def test_the_money_adds_up_whatever_happens(seed: int, settings: Settings) -> No
     assert verdict.served
     assert verdict.lost_nanos <= MOST_LOST_NANOS
     assert not verdict.lost or world.kills or world.flushes
-
-
-def test_a_seed_is_one_history(settings: Settings) -> None:
-    """Two runs over the same database would differ by what the first left in it: only this
-    module's first seed is compared with itself, by its steps before anything was posted."""
-    worlds = [simulate(2, settings)[1]]
-    assert worlds[0].trace

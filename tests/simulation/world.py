@@ -271,9 +271,9 @@ class World:
 
     def _fate(self, step: Step) -> str:
         chances, chance = self.chances, self.random.random()
-        if step.place in STORES and self._down_until_s[step.place] > self.loop.now_s:
-            if chances != CALM:
-                return "refused" if chance < 0.5 else "hung"
+        down_until_s = self._down_until_s.get(step.place, 0.0)
+        if down_until_s > self.loop.now_s and chances != CALM:
+            return "refused" if chance < 0.5 else "hung"
         fates = [("killed before", chances.kill / 2), ("killed after", chances.kill / 2)]
         if step.place in STORES:
             fates += [("refused", chances.refuse), ("lost", chances.lose), ("hung", chances.hang)]

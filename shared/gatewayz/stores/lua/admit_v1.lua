@@ -149,6 +149,8 @@ end
 
 if op == 'retire' then -- lease, idle_ms: forget it when nothing is held and nobody came lately
   local id, seen = unpack(redis.call('HMGET', KEYS[1], 'lease', 'seen'))
+  -- Flushed: requests may run on it that nobody remembers, so it lives to its end (C16).
+  if not seen then return {'BUSY'} end
   -- the sweeper finds an account, and what is in its outbox, by its open leases
   if redis.call('HLEN', KEYS[2]) + redis.call('HLEN', KEYS[5]) > 0 or num(seen) + tonumber(ARGV[4]) > now then return {'BUSY'} end
   if id == ARGV[3] then redis.call('HDEL', KEYS[1], 'lease', 'left', 'until') end
