@@ -18,7 +18,7 @@ SETS = layers/edge layers/control layers/local tests
 # Each of these stands alone, in an environment of its own.
 OTHER_SETS = tests/clients tests/packaging
 
-.PHONY: run demo test check format clients packaging package-aws package-vercel lock help clean
+.PHONY: run demo test soak check format clients packaging package-aws package-vercel lock help clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,7 @@ help:
 	@echo "make run     start Gatewayz at http://127.0.0.1:$(PORT)"
 	@echo "make demo    a one-minute tour in the terminal"
 	@echo "make test    the whole suite        make check   format, lint, types, unit tests"
+	@echo "make soak    the simulation of the money, SEEDS=100 of it"
 	@echo "make format  format and mend lint   make lock    lock the requirement sets (needs uv)"
 	@echo "make package-aws, package-vercel   build the deployables (need sam, vercel)"
 
@@ -38,10 +39,13 @@ demo: $(VENV)/local
 test: $(VENV)/tests clients
 	@$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
+soak: $(VENV)/tests
+	@SIMULATION_SEEDS=1-$(or $(SEEDS),100) $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist load tests/simulation/test_money.py
+
 check: $(VENV)/tests
 	@$(VENV)/bin/ruff format --check --quiet .
 	@$(VENV)/bin/ruff check --quiet .
-	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m mypy
 	@$(VENV)/bin/python -m pytest -q -n $(JOBS) tests/unit tests/test_architecture.py
 
 format: $(VENV)/tests
@@ -55,10 +59,17 @@ $(VENV)/bin/python:
 	$$found -m venv $(VENV) || { echo "Could not create $(VENV): is this folder writable?" >&2; exit 1; }
 
 # The sources are used where they lie: a path file and a launcher, no build, no network.
+# Both are made anew in a clone that was moved, and a venv whose making was cut short is mended.
+ifneq ($(shell cat $(VENV)/checkout 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/bin/gatewayz
+endif
 $(VENV)/bin/gatewayz: | $(VENV)/bin/python
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(VENV)/bin/python -m ensurepip >/dev/null 2>&1 || \
+	  { $(FIND); $$found -m venv --clear $(VENV); }
 	@printf '%s\n' '$(CURDIR)/shared' '$(CURDIR)' > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gatewayz.pth"
 	@printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m gatewayz.cli "$$@"\n' > $@
 	@chmod +x $@
+	@printf '%s\n' '$(CURDIR)' > $(VENV)/checkout
 
 $(VENV)/local: layers/local/requirements.txt | $(VENV)/bin/gatewayz
 	@echo "Installing $< …"

@@ -4,10 +4,17 @@ Owns the routes and the edge checks (load, method, key, body); `gatewayz.inferen
 rest. Never buffers a stream.
 """
 
+import asyncio
 import gc
 from typing import NamedTuple
 
-from gatewayz.core.errors import GatewayError, MethodNotAllowed, NotFound, Overloaded
+from gatewayz.core.errors import (
+    GatewayError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+)
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.metrics import configure_metrics, flush_metrics, metric
@@ -56,6 +63,10 @@ ROUTES: dict[str, Route] = {
 PREFIXES = {path.partition("{")[0]: route for path, route in ROUTES.items() if "{" in path}
 READY_PATH = "/healthz"
 METHODS = b"POST, OPTIONS"
+BODY_S = 120.0
+UNSTATED_BYTES = 1024 * 1024
+# The one dialect whose clients put their key into the address, where logs find it.
+KEY_IN_ADDRESS = "/v1beta/"
 
 
 # With the default the collector walks the young objects at every third request.
@@ -94,6 +105,8 @@ class ChatApp:
             await self._serve(gateway, call, route)
         finally:
             gateway.requests -= 1
+            # A platform may freeze the process from here on: a step half reserved would be stuck.
+            await gateway.credits.finish_background()
             flush_metrics()
 
     def gateway(self) -> Gateway:
@@ -119,9 +132,12 @@ class ChatApp:
             if gateway.full:
                 raise Overloaded
             principal = await gateway.principals.authenticate(credentials(call))
-            raw = await read_body(call.receive, call.headers, gateway.settings.http.max_body_bytes)
-            held_bytes = len(raw)
+            limit = gateway.settings.http.max_body_bytes
+            held_bytes = declared_bytes(call, limit)
             gateway.inflight_bytes += held_bytes
+            raw = await read_in_time(call, limit)
+            gateway.inflight_bytes += len(raw) - held_bytes
+            held_bytes = len(raw)
             asked = read_call(route, call, raw)
             del raw
             if asked.counts:
@@ -174,10 +190,25 @@ class ChatApp:
 
 def credentials(call: Call) -> RawHeaders:
     """Headers with a key; one dialect's clients send theirs in the address."""
-    if "key=" not in call.query:
+    if "key=" not in call.query or not call.path.startswith(KEY_IN_ADDRESS):
         return call.headers
     keys = [part[4:] for part in call.query.split("&") if part.startswith("key=")]
     return [*call.headers, *((b"x-goog-api-key", key.encode("latin-1")) for key in keys)]
+
+
+def declared_bytes(call: Call, limit: int) -> int:
+    """What a body will come to, before it is read: its stated length, else what is usual."""
+    stated = call.header(b"content-length") or b""
+    return min(int(stated), limit) if stated.isdigit() and len(stated) < 16 else UNSTATED_BYTES
+
+
+async def read_in_time(call: Call, limit: int) -> bytes:
+    """The body; a caller that trickles it does not hold its place for ever."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await read_body(call.receive, call.headers, limit)
+    except TimeoutError:
+        raise InvalidRequest("The request body did not arrive in time.") from None
 
 
 def find_route(path: str) -> Route | None:

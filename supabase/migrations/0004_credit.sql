@@ -266,7 +266,9 @@ declare
   at timestamptz := ledger.now();
 begin
   return (
-    select coalesce(jsonb_agg(jsonb_build_object('account', a.account, 'leases', a.leases)
+    select coalesce(jsonb_agg(jsonb_build_object('account', a.account, 'leases', a.leases,
+                              'epoch', (select t.epoch from tenancy.accounts t
+                                         where t.account = a.account))
                               order by a.account), '[]')
       from (select l.account, jsonb_agg(jsonb_build_object('lease', l.id, 'private', l.private,
                      'expired_ms', ledger.ms_between(l.expires_at, at),

@@ -174,11 +174,21 @@ async def test_all_scopes_have_room_or_nothing_is_held(account: Account) -> None
 
 async def test_a_checkpoint_grows_the_hold_only_from_what_is_left(account: Account) -> None:
     await account.admit("r1", 100, refill=("L1", "op1", 150, 600_000))
-    assert await account.call("checkpoint", "r1", '{"n":1}', 100) == ["OK", "0"]
-    assert await account.call("checkpoint", "r1", '{"n":2}', 50) == ["OK", "50"]
+    assert await account.call("checkpoint", "r1", '{"n":1}', 100) == ["OK", "0", "L1"]
+    assert await account.call("checkpoint", "r1", '{"n":2}', 50) == ["OK", "50", "L1"]
     assert await account.call("find", "r1") == ["HELD", '{"n":2}']
     await account.call("finish", "r1", 0, "")
     assert await account.left() == 150
+
+
+async def test_a_hold_whose_lease_rolled_grows_on_the_current_one(account: Account) -> None:
+    await account.admit("r1", 100, refill=("L1", "op1", 150, 600_000))
+    await account.call("refill", "L2", "op2", 250, 900_000)
+    assert await account.call("checkpoint", "r1", "{}", 200) == ["OK", "0", "L2"]
+    assert await account.call("checkpoint", "r1", "{}", 50) == ["OK", "50", "L2"]
+    assert await account.left() == 100
+    await account.call("finish", "r1", 0, "")
+    assert await account.left() == 250
 
 
 async def test_what_no_queue_took_waits_in_the_outbox(account: Account) -> None:

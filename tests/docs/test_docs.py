@@ -9,11 +9,13 @@ import pytest
 from sybil import Document, Region
 from sybil.parsers.markdown import CodeBlockParser
 
-from gatewayz.core.settings import describe_settings
+from gatewayz.catalog.load import load_catalog
+from gatewayz.core.settings import CatalogSettings, describe_settings
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SETTINGS = ROOT / "docs" / "configuration.md"
 LOCAL = "http://127.0.0.1:8000"
 
 
@@ -74,9 +76,27 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_the_configuration_table_is_what_the_settings_are() -> None:
-    readme = (ROOT / "README.md").read_text()
-    written = readme.partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
+    written = SETTINGS.read_text().partition("<!-- settings -->\n")[2]
+    written = written.partition("<!-- /settings -->")[0]
     assert written == settings_table(), "run: python -m tests.docs.test_docs"
+
+
+def test_the_readme_counts_models_and_providers_rightly() -> None:
+    providers, catalog = load_catalog(CatalogSettings())
+    hosted = [provider for provider in providers.values() if not provider.local]
+    said = f"{len(catalog.models())} models of {len(hosted)} providers"
+    assert said in (ROOT / "README.md").read_text()
+
+
+def test_the_example_of_a_provider_file_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [example] = blocks(ROOT / "README.md", "toml")
+    file = tmp_path / "providers.toml"
+    file.write_text(str(example))
+    monkeypatch.setenv("ACME_API_KEY", "secret")
+    _, catalog = load_catalog(CatalogSettings(providers_file=str(file)))
+    assert [offer.id for offer in catalog.servable("acme/one")] == ["acme/one-large"]
 
 
 def settings_table() -> str:
@@ -88,8 +108,7 @@ def settings_table() -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    head, _, rest = readme.read_text().partition("<!-- settings -->\n")
+    head, _, rest = SETTINGS.read_text().partition("<!-- settings -->\n")
     tail = rest.partition("<!-- /settings -->")[2]
-    readme.write_text(f"{head}<!-- settings -->\n{settings_table()}<!-- /settings -->{tail}")
-    sys.stdout.write("README.md written\n")
+    SETTINGS.write_text(f"{head}<!-- settings -->\n{settings_table()}<!-- /settings -->{tail}")
+    sys.stdout.write(f"{SETTINGS.name} written\n")

@@ -87,6 +87,10 @@ def test_env_prints_what_a_shell_can_take(gatewayz: Command) -> None:
     script = exports + 'printf "%s %s" "$OPENAI_BASE_URL" "$OPENAI_API_KEY"'
     shell = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout == "http://gateway.test/v1 a'b"
+    assert "export ANTHROPIC_AUTH_TOKEN" not in exports, "it conflicts with ANTHROPIC_API_KEY"
+    assert "not yet" not in exports
+    known = ("--url", "http://gateway.test", "--key", "k")
+    assert "export ANTHROPIC_AUTH_TOKEN=k" in good(gatewayz("env", "claude-code", *known))
     assert "'frob' is not a tool we know" in bad(gatewayz("env", "frob"))
 
 
@@ -130,7 +134,18 @@ def test_the_doctor_finds_all_well(gatewayz: Command, providers_file: Path) -> N
     )
     assert "✓ Acme: takes the credential" in said
     assert "✓ ledger: adds up: no violations" in said
+    assert "checked with this shell's environment and .env" in said
     assert "good-credential" not in said
+
+
+def test_the_doctor_tells_a_gateway_key_from_a_providers(
+    gatewayz: Command, providers_file: Path
+) -> None:
+    said = good(
+        gatewayz("doctor", GATEWAYZ_PROVIDERS=str(providers_file), ACME_API_KEY="gw_dev_0123")
+    )
+    assert "! Acme: ACME_API_KEY holds a Gatewayz key: ignored" in said
+    assert "gw_dev_0123" not in said
 
 
 def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(

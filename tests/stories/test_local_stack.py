@@ -211,6 +211,9 @@ def test_one_command_leads_to_a_first_streamed_answer_and_survives_stop_and_kill
         said = machine.run("doctor")
         assert said.returncode == 0, said.stdout
         assert "adds up: no violations" in said.stdout
+        assert "running stack" not in said.stdout
+        said = machine.run("doctor", VLLM_API_KEY="secret")
+        assert "! running stack: has no VLLM_API_KEY" in said.stdout
     assert machine.living() == []
 
 

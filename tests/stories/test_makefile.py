@@ -3,13 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # All that the Makefile uses besides Python.
-PROGRAMS = ("sh", "make", "touch", "chmod", "printf", "dirname")
+PROGRAMS = ("sh", "make", "cat", "touch", "chmod", "printf", "dirname")
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 
@@ -60,3 +61,20 @@ def test_a_venv_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     script = 'case "$1" in -m) exit 1;; --version) echo Python 3.11.9;; esac'
     done = make(tmp_path, python3_11=script)
     assert "is this folder writable?" in complaint(done)
+
+
+def test_a_venv_cut_short_is_mended_and_a_moved_clone_finds_its_sources(tmp_path: Path) -> None:
+    clone, moved = tmp_path / "clone", tmp_path / "moved"
+    clone.mkdir()
+    shutil.copy(ROOT / "Makefile", clone)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone / ".venv"], check=True)
+    make = ["make", "VENV=.venv", f"PYTHON={sys.executable}", ".venv/bin/gatewayz"]
+    subprocess.run(make, cwd=clone, check=True, capture_output=True)
+    clone.rename(moved)
+    subprocess.run(make, cwd=moved, check=True, capture_output=True)
+    code = "import pip, sys; print(*sys.path, sep='\\n')"
+    (moved / "shared").mkdir()
+    said = subprocess.run(
+        [moved / ".venv/bin/python", "-c", code], check=True, capture_output=True, text=True
+    )
+    assert str(moved / "shared") in said.stdout.splitlines()

@@ -33,6 +33,7 @@ SPEND_WINDOW_S = 60.0
 # While Redis is away Postgres must answer fast, so that both being down is known in < 1 s (F10).
 PRIVATE_TIMEOUT_S = 0.7
 MAX_ROUNDS = 4
+CANNOT_TELL = -1
 Scope = tuple[str, str, int | None]
 
 
@@ -129,24 +130,38 @@ class Credits:
         raise StoreUnavailable("The account is too busy; retry.")
 
     async def checkpoint(self, hold: Hold, record: str, more_nanos: int) -> int:
-        """Record progress and ask for `more_nanos`; what the hold grew by (0 or all of it)."""
+        """Record progress and ask for `more_nanos`.
+
+        What the hold grew by: all of it, 0 when there is no more credit, or CANNOT_TELL when the
+        hold is private or Redis forgot it (then what exceeds it is named overage, D8).
+        """
         if hold.private:
-            return 0
-        grown = await self._checkpoint(hold, record, more_nanos)
+            return CANNOT_TELL
+        grown, lease = await self._checkpoint(hold, record, more_nanos)
         if grown or not more_nanos:
             return grown
+        need = more_nanos if lease == hold.lease else hold.amount_nanos + more_nanos
         try:
-            step = await self._reserve(hold.account, more_nanos, more_nanos, live_ms=0)
-            await self._call(hold.account, "refill", *step.refill)
-        except GatewayError:
+            step = await self._reserve(hold.account, need, need, live_ms=0)
+        except InsufficientCredits:
             return 0
-        return await self._checkpoint(hold, record, more_nanos)
+        except GatewayError:
+            return CANNOT_TELL
+        reply = await self._call(hold.account, "refill", *step.refill)
+        await self._give_back(["", "", "", reply[1], reply[2]])
+        grown, _ = await self._checkpoint(hold, record, more_nanos)
+        return grown or CANNOT_TELL
 
-    async def _checkpoint(self, hold: Hold, record: str, more_nanos: int) -> int:
+    async def _checkpoint(self, hold: Hold, record: str, more_nanos: int) -> tuple[int, str]:
+        """(grown or CANNOT_TELL, the lease that is current)."""
         reply = await self._call(hold.account, "checkpoint", hold.request_id, record, more_nanos)
+        if reply[0] == "NONE":
+            return CANNOT_TELL, ""
         grown = int(reply[1])
-        hold.amount_nanos += grown
-        return grown
+        if grown:
+            hold.amount_nanos += grown
+            hold.lease = reply[2]
+        return grown, reply[2]
 
     async def finish(self, hold: Hold, charge_nanos: int, message: str = "") -> None:
         """Give back what the hold has over the charge. A `message` no queue took is kept."""
@@ -165,9 +180,9 @@ class Credits:
         await self._call(account, "epoch", epoch)
 
     async def finish_background(self) -> None:
-        """Wait for refills under way; called before an invocation or the process ends."""
-        while self._background:
-            await asyncio.wait(self._background)
+        """Wait for the refills under way; called before an invocation or the process ends."""
+        if self._background:
+            await asyncio.wait(set(self._background))
 
     # ------------------------------------------------------------ the shared lease
 
@@ -240,7 +255,8 @@ class Credits:
                 except InsufficientCredits as refusal:
                     return await self._refused(ask, refusal)
                 if step.epoch > ask.epoch:
-                    await self._call(ask.account, "refill", *step.refill)
+                    reply = await self._call(ask.account, "refill", *step.refill)
+                    await self._give_back(["", "", "", reply[1], reply[2]])
                     await self.push_epoch(ask.account, step.epoch)
                     raise StalePrincipal
                 reply = await self._hold(ask, step.refill)
@@ -267,6 +283,8 @@ class Credits:
                 ask.account, 1, self._want(ask), live_ms=round(ask.live_s * 1000)
             )
             reply = await self._call(ask.account, "refill", *step.refill)
+            if step.epoch > ask.epoch:
+                await self.push_epoch(ask.account, step.epoch)
             await self._give_back(["", "", "", reply[1], reply[2]])
         except GatewayError as error:
             log.info("refill_skipped", account=ask.account, error=error.metric)

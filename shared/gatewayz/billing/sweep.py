@@ -12,6 +12,7 @@ import orjson
 
 from gatewayz.billing.credits import RedisAway, call_admit
 from gatewayz.billing.settlement import readable, seal, settle
+from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
 from gatewayz.stores.postgres import Postgres
@@ -50,18 +51,25 @@ class Sweeper:
             )
             for row in accounts:
                 swept.accounts += 1
-                await self._sweep_account(row["account"], row["leases"], swept, idle_ms)
                 last = row["account"]
+                try:
+                    await self._sweep_account(row, swept, idle_ms)
+                except GatewayError as error:
+                    # One account that cannot be swept now must not keep all after it waiting.
+                    log.warning("account_not_swept", account=last, error=error.metric)
+                except Exception:
+                    log.exception("sweep_crashed", account=last)
             if len(accounts) < MAX_ACCOUNTS:
                 for kind in ("holds", "messages", "leases"):
                     metric("swept", getattr(swept, kind), kind=kind)
                 return swept
 
-    async def _sweep_account(
-        self, account: str, leases: list[dict[str, Any]], swept: Swept, idle_ms: int
-    ) -> None:
+    async def _sweep_account(self, row: dict[str, Any], swept: Swept, idle_ms: int) -> None:
+        account, leases = row["account"], row["leases"]
         redis_up = True
         try:
+            # Whatever push was lost: older principals are stale from here on (D13).
+            await call_admit(self._redis, account, "epoch", row["epoch"])
             await self._drain_outbox(account, swept)
             await self._settle_due(account, swept)
         except RedisAway:

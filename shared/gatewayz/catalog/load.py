@@ -16,6 +16,8 @@ from gatewayz.stores.secrets import Secrets
 HERE = Path(__file__).parent
 BUNDLED_MODELS = HERE / "bundled.toml"
 BUNDLED_ALIASES = HERE / "aliases.toml"
+# How the keys of a gateway begin; `gatewayz env` exports one under the names of providers.
+OUR_KEY = "gw_"
 
 
 def load_catalog(
@@ -23,7 +25,7 @@ def load_catalog(
 ) -> tuple[Mapping[str, Provider], Catalog]:
     """Providers by slug and the catalog over them; SettingsError (one line) on a wrong file."""
     secrets = secrets or Secrets()
-    extra = Path(settings.providers_file).expanduser() if settings.providers_file else None
+    extra = _extra_file(settings)
     providers = {
         slug: _without_optional_credential(provider, secrets)
         for slug, provider in load_providers(extra, sandbox_url=settings.sandbox_url).items()
@@ -37,9 +39,35 @@ def load_catalog(
     return providers, Catalog(entries, aliases=read_aliases(BUNDLED_ALIASES), ready=ready)
 
 
+def credentials_here(settings: CatalogSettings, secrets: Secrets | None = None) -> tuple[str, ...]:
+    """Names of the providers' credentials that this process has, in the order of the alphabet."""
+    secrets = secrets or Secrets()
+    providers = load_providers(_extra_file(settings)).values()
+    return tuple(sorted({p.credential for p in providers if p.credential and can_call(p, secrets)}))
+
+
+def providers_file(settings: CatalogSettings) -> str:
+    """The operator's file as a whole path, "" when there is none."""
+    extra = _extra_file(settings)
+    return "" if extra is None else str(extra.resolve())
+
+
+def _extra_file(settings: CatalogSettings) -> Path | None:
+    return Path(settings.providers_file).expanduser() if settings.providers_file else None
+
+
 def can_call(provider: Provider, secrets: Secrets) -> bool:
     """True when this process has what the provider asks for."""
-    return not provider.credential or secrets.find(provider.credential) is not None
+    if not provider.credential:
+        return True
+    return secrets.find(provider.credential) is not None and not holds_our_key(provider, secrets)
+
+
+def holds_our_key(provider: Provider, secrets: Secrets) -> bool:
+    """True when the credential is a gateway's key: it is no provider's, and never sent to one."""
+    return bool(provider.credential) and (secrets.find(provider.credential) or "").startswith(
+        OUR_KEY
+    )
 
 
 def _without_optional_credential(provider: Provider, secrets: Secrets) -> Provider:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatewayz.billing.settlement import CHARGES
-from gatewayz.catalog.load import can_call, load_catalog
+from gatewayz.catalog.load import (
+    can_call,
+    credentials_here,
+    holds_our_key,
+    load_catalog,
+    providers_file,
+)
 from gatewayz.catalog.model import Catalog
 from gatewayz.cli.target import Target, find_target
 from gatewayz.cli.tools import load_tools
@@ -93,7 +99,9 @@ def _check_settings(target: Target) -> list[Finding]:
     for name in names_like(OUR_VARIABLES):
         if name not in known:
             findings.append(
-                Finding("warn", name, "no such setting", "Is it misspelt? See the table in README.")
+                Finding(
+                    "warn", name, "no such setting", "Is it misspelt? See docs/configuration.md."
+                )
             )
     if not target.settings.cron_secret:
         findings.append(
@@ -174,7 +182,12 @@ async def _check_providers(target: Target, secrets: Secrets) -> list[Finding]:
         providers, catalog = load_catalog(target.settings.catalog, secrets)
     except SettingsError as error:
         return [Finding("bad", "providers", str(error), "Mend the file GATEWAYZ_PROVIDERS names.")]
-    findings = [_check_catalog(catalog)]
+    findings = [
+        Finding("ok", "environment", "checked with this shell's environment and .env"),
+        *_compare(target, secrets),
+        _check_catalog(catalog),
+    ]
+    before = len(findings)
     http = HttpClient()
     try:
         asked = [
@@ -185,9 +198,30 @@ async def _check_providers(target: Target, secrets: Secrets) -> list[Finding]:
         findings += await asyncio.gather(*asked)
     finally:
         await http.aclose()
-    if not any(f.mark == "ok" for f in findings[1:]):
+    if not any(f.mark == "ok" for f in findings[before:]):
         findings.append(Finding("warn", "no provider", "nothing can be served yet"))
     return findings
+
+
+def _compare(target: Target, secrets: Secrets) -> list[Finding]:
+    """Where the running local stack was started with other providers than this shell has."""
+    running, catalog = target.running, target.settings.catalog
+    if running is None:
+        return []
+    here, there = set(credentials_here(catalog, secrets)), set(running.credentials)
+    differences = [
+        (f"has no {', '.join(sorted(here - there))}", here - there),
+        (f"has {', '.join(sorted(there - here))}, which this shell has not", there - here),
+        (
+            f"reads {running.providers_file or 'no file'} for GATEWAYZ_PROVIDERS, not"
+            f" {providers_file(catalog) or 'none'}",
+            running.providers_file != providers_file(catalog),
+        ),
+    ]
+    mend = "It keeps what it was started with: stop it and start it from this shell."
+    return [
+        Finding("warn", "running stack", said, mend) for said, differs in differences if differs
+    ]
 
 
 def _check_catalog(catalog: Catalog) -> Finding:
@@ -197,6 +231,10 @@ def _check_catalog(catalog: Catalog) -> Finding:
 
 
 async def _check_provider(http: HttpClient, provider: Provider, secrets: Secrets) -> Finding:
+    if holds_our_key(provider, secrets):
+        mend = "Put the provider's own key there, or unset it."
+        state = f"{provider.credential} holds a Gatewayz key: ignored"
+        return Finding("warn", provider.name, state, mend)
     if not can_call(provider, secrets):
         return Finding("off", provider.name, f"not configured ({provider.credential})")
     try:

@@ -68,11 +68,13 @@ def revoke_key(given: str, key_id: str) -> None:
         try:
             await credits.push_epoch(account, row["epoch"])
         except RedisAway:
-            # Without Redis every process asks the database again after a few seconds.
-            print("Redis is away: the key may be taken for some seconds more.")
+            print(
+                "Redis is away: the revocation holds at the latest when the account's lease is"
+                " renewed or swept."
+            )
 
     asyncio.run(with_stores(target, work))
-    print(f"Revoked {key_id}.")
+    print(f"Revoked {key_id}; the revocation holds from the next request.")
 
 
 def grant_credit(given: str, usd: Decimal, *, reason: str, operation: str) -> None:

@@ -8,7 +8,7 @@ from gatewayz.core.settings import Settings, SettingsError, load_settings
 from gatewayz.local.account import ACCOUNT
 from gatewayz.local.environment import adopt
 from gatewayz.local.errors import LocalError
-from gatewayz.local.home import Home
+from gatewayz.local.home import Home, Running
 from gatewayz.stores.open import Stores, open_stores
 
 T = TypeVar("T")
@@ -16,11 +16,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`url` and `key` are known of a running local stack only."""
+    """`url`, `key` and `running` are known of a running local stack only."""
 
     settings: Settings
     url: str = ""
     key: str = ""
+    running: Running | None = None
 
     def account(self, given: str) -> str:
         """The account named, else the local stack's own."""
@@ -36,7 +37,7 @@ def find_target() -> Target:
     settings = load_settings()
     if settings.stores.database_url or settings.stores.supabase_url:
         return Target(settings)
-    home = Home(settings.home_path)
+    home = Home.of(settings)
     running = home.running()
     if running is None:
         raise LocalError(
@@ -44,7 +45,7 @@ def find_target() -> Target:
             " REDIS_URL and GATEWAYZ_KEY_PEPPER."
         )
     adopt(running.environment)
-    return Target(load_settings(), running.url, home.key_file.read_text().strip())
+    return Target(load_settings(), running.url, home.key_file.read_text().strip(), running)
 
 
 async def with_stores(target: Target, work: Callable[[Stores], Awaitable[T]]) -> T:

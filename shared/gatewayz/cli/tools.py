@@ -20,6 +20,8 @@ class Tool:
     title: str
     path: str
     exports: dict[str, str]
+    # What it exports gets in the way of another tool: shown, and exported when asked for by name.
+    alone: bool = False
 
 
 def load_tools() -> list[Tool]:
@@ -42,13 +44,19 @@ def print_exports(name: str, *, key: str, url: str) -> None:
     said: set[str] = set()
     for tool in tools:
         if name in ("", tool.name):
-            _print_tool(tool, served, said, key=key, url=url.rstrip("/").removesuffix("/v1"))
+            origin = url.rstrip("/").removesuffix("/v1")
+            _print_tool(tool, served, said, key=key, url=origin, named=bool(name))
 
 
-def _print_tool(tool: Tool, served: set[str], said: set[str], *, key: str, url: str) -> None:
+def _print_tool(
+    tool: Tool, served: set[str], said: set[str], *, key: str, url: str, named: bool
+) -> None:
     print(f"# {tool.name}: {tool.title}")
     if tool.path not in served:
         print(f"#   not yet: this gateway does not serve {tool.path}")
+        return
+    if tool.alone and not named:
+        print(f"#   {', '.join(tool.exports)}: gatewayz env {tool.name}")
         return
     for variable, value in tool.exports.items():
         line = f"export {variable}={shlex.quote(value.format(url=url, key=key))}"

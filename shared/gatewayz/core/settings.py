@@ -1,5 +1,5 @@
 """The one reader of the environment for configuration. Guarantees one frozen, typed, documented
-`Settings`; never prints a secret. README's configuration table is generated from the fields.
+`Settings`; never prints a secret. docs/configuration.md is generated from the fields.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from gatewayz.catalog.model import Offer
-from gatewayz.core.errors import GatewayError, UpstreamTimeout
+from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamTimeout
 from gatewayz.dialects.exchange import Delivered, Exchange
 from gatewayz.inference.finish import bill
 from gatewayz.inference.job import Job, request_headers, served_headers
@@ -55,9 +55,13 @@ async def _deliver(job: Job, answered: _Answered) -> None:
         hold_nanos=job.admitted.hold.amount_nanos,
         outcome="completed",
     )
+    try:
+        body = answered.exchange.render_answer(answered.answer, report)
+    except TypeError:
+        # Nested deeper than JSON is written: read, but no answer that anybody could be sent.
+        return await _fail(job, UpstreamBroken("The provider's answer cannot be written."))
     job.stop_clock(None)
-    freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
-    body = answered.exchange.render_answer(answered.answer, report)
+    freed = await job.commit()
     headers = [
         JSON,
         *served_headers(provider, answered.exchange),
@@ -72,6 +76,6 @@ async def _fail(job: Job, error: GatewayError) -> None:
     job.charge.outcome = "failed"
     job.charge.bill(())
     job.stop_clock(None)
-    freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+    freed = await job.commit()
     await job.send_error(error)
     await freed

@@ -8,6 +8,7 @@ from typing import Any
 
 from gatewayz.billing.settlement import ChargeMessage, Outcome
 from gatewayz.catalog.model import Offer
+from gatewayz.core.errors import echo
 from gatewayz.core.log import get_log
 from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.dialects.exchange import Delivered
@@ -35,7 +36,9 @@ def bill(
 ) -> UsageReport:
     """Write outcome, lines and amount into `charge`; the report its answer shows."""
     usage = _stated_usage(charge, delivered, offer)
-    charge.outcome, charge.finish = outcome, delivered.finish
+    charge.outcome = outcome
+    # A provider's own word: short and printable, or it could spoil a whole batch in the ledger.
+    charge.finish = None if delivered.finish is None else echo(delivered.finish)
     charge.cost_stated_nanos = stated_nanos(delivered.stated_cost)
     # Estimating takes time, and mostly the upstream's own count makes it needless.
     output = delivered.output_tokens_estimate if usage is None else usage.output_tokens

@@ -1,5 +1,6 @@
 """One admitted request on its way: what every step of the use-case reads and writes."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,13 +8,17 @@ from gatewayz.billing.settlement import ChargeMessage
 from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
 from gatewayz.core.deadline import Deadline
-from gatewayz.core.errors import GatewayError
+from gatewayz.core.errors import GatewayError, echo
 from gatewayz.core.ids import public_id
 from gatewayz.dialects.exchange import Exchange
 from gatewayz.inference.admit import Admitted
 from gatewayz.inference.gateway import Gateway
 from gatewayz.net.asgi import Call, RawHeaders
 from gatewayz.providers.config import Provider
+
+MAX_DROPPED = 32
+# How long the last bytes may wait for a caller that does not read.
+LAST_WRITE_S = 5.0
 
 
 class Operation(Protocol):
@@ -51,6 +56,7 @@ class Job:
     admitted: Admitted
     deadline: Deadline
     started_s: float
+    committed: bool = False
 
     def serve_by(self, offer: Offer, provider: Provider) -> None:
         """The offer now being tried is the one that is billed if it answers."""
@@ -64,6 +70,14 @@ class Job:
         return self.operation.exchange(
             offer, provider, self.charge.request_id, self.admitted.limit_tokens
         )
+
+    async def commit(self) -> "asyncio.Task[None]":
+        """Store the charge message, once; the task returned ends when the hold is freed."""
+        hold = self.admitted.hold
+        self.charge.lease = hold.lease
+        freed = await self.gateway.settlement.commit(hold, self.charge)
+        self.committed = True
+        return freed
 
     def stop_clock(self, first_content_s: float | None) -> None:
         self.charge.total_ms = round((clock.monotonic_s() - self.started_s) * 1000)
@@ -89,7 +103,9 @@ def served_headers(provider: Provider, exchange: Exchange) -> RawHeaders:
     """Who answered, and which of the caller's parameters it does not take."""
     headers = [(b"x-provider", provider.slug.encode())]
     if exchange.request.dropped:
-        headers.append((b"x-gatewayz-dropped-params", ", ".join(exchange.request.dropped).encode()))
+        # The caller's own words: printable, short and few, or they could break the answer's head.
+        names = [echo(name) for name in exchange.request.dropped[:MAX_DROPPED]]
+        headers.append((b"x-gatewayz-dropped-params", ", ".join(names).encode()))
     return headers
 
 
@@ -97,7 +113,11 @@ async def send_error(
     call: Call, operation: Operation, error: GatewayError, request_id: str
 ) -> None:
     """The error as a whole answer, or as the last frame when the status is already out."""
-    if call.started:
-        return await call.end(operation.error_frame(error, request_id))
-    status, body, headers = operation.render_error(error, request_id)
-    await call.answer(status, body, [*headers, *request_headers(call, request_id)])
+    try:
+        async with asyncio.timeout(LAST_WRITE_S):
+            if call.started:
+                return await call.end(operation.error_frame(error, request_id))
+            status, body, headers = operation.render_error(error, request_id)
+            await call.answer(status, body, [*headers, *request_headers(call, request_id)])
+    except (TimeoutError, OSError):
+        pass  # nobody reads it

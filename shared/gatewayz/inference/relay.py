@@ -14,8 +14,8 @@ from gatewayz.core.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gatewayz.dialects.exchange import Exchange, Stream
 from gatewayz.dialects.form import UsageReport
 from gatewayz.inference.finish import bill, metered_lines
-from gatewayz.inference.job import Job, request_headers, served_headers
-from gatewayz.inference.watch import LAST_WRITE_S, CallerLeft, Watch
+from gatewayz.inference.job import LAST_WRITE_S, Job, request_headers, served_headers
+from gatewayz.inference.watch import CallerLeft, Watch
 from gatewayz.net.http import HttpStream, NetError
 from gatewayz.providers.client import upstream_error
 from gatewayz.providers.config import Provider
@@ -66,6 +66,7 @@ class StreamRelay:
         self._checkpoint_s = clock.monotonic_s()
         self._checkpoint: asyncio.Task[None] | None = None
         self._out_of_credit = False
+        self._reached = False  # a provider answered at all
 
     def caller_left(self) -> None:
         self._watch.caller_left()
@@ -110,12 +111,14 @@ class StreamRelay:
                     timeout_s=limit_s,
                     total_s=max(1.0, job.deadline.left_s()),
                 )
+                self._reached = True
                 chat = exchange.open_stream()
                 first = await self._read_to_content(upstream, chat)
             if chat.started:
                 watch.content()
             return _Opened(offer, provider, exchange, upstream, chat, first)
         except BaseException as error:
+            watch.disarm()
             if upstream is not None:
                 await upstream.aclose()
             if isinstance(error, TimeoutError):
@@ -158,7 +161,7 @@ class StreamRelay:
         except NetError as error:
             failure = upstream_error(opened.provider.slug, error)
         except TimeoutError:
-            failure = watch.cause
+            failure = watch.cause or CallerLeft()
         finally:
             watch.disarm()
         outcome: Outcome = "completed"
@@ -203,7 +206,7 @@ class StreamRelay:
         if self._out_of_credit and failure is None:
             job.charge.finish = "length"
         job.stop_clock(self._watch.first_content_s)
-        freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+        freed = await job.commit()
         await self._last_bytes(opened.chat, failure, report)
         await freed
 
@@ -212,17 +215,21 @@ class StreamRelay:
     ) -> None:
         self._watch.stop()
         if self._watch.left_at_s is not None or isinstance(failure, CallerLeft):
-            return await self._job.call.end()
-        if failure is not None:
+            last = b""
+        elif failure is not None:
             last = chat.fail(failure)
         elif self._out_of_credit:
             last = chat.close(report, finish="length")
         else:
             last = chat.close(report)
+        await self._end(last)
+
+    async def _end(self, last: bytes) -> None:
+        """The last bytes, for a caller that reads them; the server closes on one that does not."""
         try:
             async with asyncio.timeout(LAST_WRITE_S):
                 await self._job.call.end(last)
-        except TimeoutError:
+        except (TimeoutError, OSError):
             self._watch.caller_left()
 
     async def _let_go(self, upstream: HttpStream) -> None:
@@ -247,20 +254,23 @@ class StreamRelay:
         job.stop_clock(None)
         if isinstance(error, UpstreamError):
             error.metadata.setdefault("attempts", len(job.charge.attempts))
-        freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+        freed = await job.commit()
         await job.send_error(error)
         await freed
 
     async def _end_left_early(self) -> None:
-        """The caller left before the first content: it owes the prompt that was read (D20)."""
+        """The caller left before the first content: it owes the prompt a provider read (D20)."""
         job = self._job
         offer = next(o for o in job.offers if o.id == job.charge.offer)
         job.charge.outcome, job.charge.estimated = "left", True
-        lines = metered_lines(offer, job.operation.prompt_tokens, 0)
-        job.charge.bill(lines, cap_nanos=job.admitted.hold.amount_nanos)
+        if self._reached:
+            lines = metered_lines(offer, job.operation.prompt_tokens, 0)
+            job.charge.bill(lines, cap_nanos=job.admitted.hold.amount_nanos)
+        else:
+            job.charge.bill(())
         job.stop_clock(None)
-        freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
-        await job.call.end()
+        freed = await job.commit()
+        await self._end(b"")
         await freed
 
     # ------------------------------------------------------------ progress
@@ -296,5 +306,5 @@ class StreamRelay:
             grown = await job.gateway.credits.checkpoint(hold, job.charge.record(), wanted)
         except GatewayError:
             return
-        if wanted and not grown and used >= hold.amount_nanos:
+        if wanted and grown == 0 and used >= hold.amount_nanos:
             self._out_of_credit = True

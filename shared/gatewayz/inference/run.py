@@ -19,6 +19,7 @@ from gatewayz.core.errors import (
     InternalError,
     NotFound,
     ProviderNotConfigured,
+    echo,
 )
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import bind, get_log
@@ -82,10 +83,15 @@ async def _serve(job: Job, relay: StreamRelay | None) -> None:
 
 async def _settle_crash(job: Job) -> None:
     """A bug of ours: nothing is charged, the hold is freed, the caller gets a 500."""
+    if job.committed:
+        # Paid for already, and a second message would contradict the first.
+        if not job.call.started:
+            await job.send_error(InternalError())
+        return
     job.charge.outcome, job.charge.reason = "failed", "crash"
     job.charge.bill(())
     job.stop_clock(None)
-    freed = await job.gateway.settlement.commit(job.admitted.hold, job.charge)
+    freed = await job.commit()
     if not job.call.ended:
         await job.send_error(InternalError())
     await freed
@@ -132,7 +138,7 @@ def _new_charge(
         stream=operation.stream,
         admitted_at_ms=clock.now_ms(),
         client_request_id=call.client_request_id,
-        app=title.decode("latin-1")[:128] if title else None,
+        app=echo(title.decode("latin-1")) if title else None,
         end_user=_hashed(principal.account, operation.end_user),
         session=_hashed(principal.account, operation.session),
     )

@@ -13,7 +13,7 @@ from gatewayz.inference.gateway import Gateway
 from gatewayz.net.asgi import Call, RawHeaders
 
 STOP_CHECK_S = 1.0
-# How long the last frame may wait for a caller that does not read.
+# How long a keepalive may wait for a caller that does not read.
 LAST_WRITE_S = 5.0
 
 
@@ -72,8 +72,12 @@ class Watch:
         if self.left_at_s is not None:
             return
         self.writing = True
-        await self._call.write(data)
-        self.writing = False
+        try:
+            await self._call.write(data)
+        except OSError:
+            self.caller_left()
+        finally:
+            self.writing = False
         self.last_write_s = clock.monotonic_s()
 
     def content(self) -> None:
@@ -106,6 +110,8 @@ class Watch:
         due_s = min(due_s, self.last_content_s + self._limit_s)
         if self.left_at_s is not None:
             return min(due_s, max(now_s + 0.05, self.left_at_s + http.left_grace_s))
+        if self.cause is not None or self.writing or self._call.ended:
+            return due_s  # no keepalive may be sent now, so none is waited for
         hold_s = http.keepalive_s if self._call.started else http.status_hold_s
         return min(due_s, self.last_write_s + hold_s)
 
@@ -143,7 +149,11 @@ class Watch:
         hold_s = http.keepalive_s if self._call.started else http.status_hold_s
         if clock.monotonic_s() - self.last_write_s < hold_s or self.writing or self._call.ended:
             return
-        if not self._call.started:
-            await self._call.start(200, self._headers)
         self.last_write_s = clock.monotonic_s()
-        await self._call.write(self._keepalive)
+        try:
+            async with asyncio.timeout(LAST_WRITE_S):
+                if not self._call.started:
+                    await self._call.start(200, self._headers)
+                await self._call.write(self._keepalive)
+        except (TimeoutError, OSError):
+            self.caller_left()

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from gatewayz import VERSION
+from gatewayz.catalog.load import credentials_here, providers_file
 from gatewayz.core.settings import BlobSettings, Settings, StoreSettings, describe_settings
 from gatewayz.local import files, leftovers, process
 from gatewayz.local.account import prepare_account
@@ -135,8 +136,10 @@ def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.so
         if row.kind == "str"
     }
     return Running(
-        base_url(settings),
-        others
+        url=base_url(settings),
+        credentials=credentials_here(settings.catalog),
+        providers_file=providers_file(settings.catalog),
+        environment=others
         | discover
         | {
             "DATABASE_URL": stores.postgres.url,

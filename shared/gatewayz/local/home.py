@@ -13,18 +13,26 @@ from typing import Any
 
 import orjson
 
+from gatewayz.core.settings import Settings
 from gatewayz.local import files
 from gatewayz.local.errors import LocalError
 
 MAX_LOG_BYTES = 10 * 1024 * 1024
+HOME_NAME = ".gatewayz"
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a running stack says about itself: its address and its children's variables."""
+    """What a running stack says about itself: its address and its children's variables.
+
+    Of the providers: the names of the credentials it has, and the operator's file.
+    """
 
     url: str
     environment: Mapping[str, str]
+    credentials: tuple[str, ...] = ()
+    providers_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,12 @@ class Home:
 
     def note(self, running: Running) -> None:
         """Leave word for the other commands; it holds secrets, as the folder does."""
-        said = {"url": running.url, "environment": dict(running.environment)}
+        said = {
+            "url": running.url,
+            "environment": dict(running.environment),
+            "credentials": running.credentials,
+            "providers_file": running.providers_file,
+        }
         files.write_private(self.path / "running.json", orjson.dumps(said).decode())
 
     def running(self) -> Running | None:
@@ -88,9 +101,22 @@ class Home:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None  # nobody holds the home: the note is of a stack that was killed
         except BlockingIOError:
-            return Running(said["url"], said["environment"])
+            return Running(
+                said["url"],
+                said["environment"],
+                tuple(said.get("credentials", ())),
+                said.get("providers_file", ""),
+            )
         except (OSError, orjson.JSONDecodeError):
             return None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Home":
+        """The home that is set; from a folder without one, that of this checkout if it has one."""
+        checkout = CHECKOUT / settings.home
+        if not settings.home_path.exists() and settings.home == HOME_NAME and checkout.exists():
+            return cls(checkout)
+        return cls(settings.home_path)
 
     def log_file(self, name: str) -> Path:
         """Where a child writes; begun anew when it has grown large."""

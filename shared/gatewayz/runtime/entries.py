@@ -115,7 +115,8 @@ class Worker:
             with suppress(ValueError):  # unreadable: never done, so it ends in the dead letters
                 receives = int(record["attributes"]["ApproximateReceiveCount"])
                 body = orjson.loads(record["body"])
-                messages.append(Received(record["messageId"], body, receives))
+                if type(body) is dict:
+                    messages.append(Received(record["messageId"], body, receives))
         done = set(await self._try(process_stores(), messages))
         failed = [r["messageId"] for r in records if r["messageId"] not in done]
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -78,6 +78,16 @@ def test_only_providers_with_a_credential_are_servable() -> None:
     assert catalog.find("deepseek/deepseek-chat") is not None
 
 
+def test_a_key_of_a_gateway_is_no_credential_of_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "gw_dev_0123456789")
+    monkeypatch.setenv("VLLM_API_KEY", "gw_dev_0123456789")
+    monkeypatch.setenv("GROQ_API_KEY", "secret")
+    providers, catalog = load_catalog(SANDBOX, Secrets())
+    assert "openai" not in catalog.ready
+    assert "groq" in catalog.ready
+    assert providers["vllm"].credential == "", "nor is it sent to a server of one's own"
+
+
 def test_a_local_server_uses_its_optional_key_only_when_there_is_one() -> None:
     assert load("vllm")[0]["vllm"].credential == "VLLM_API_KEY"
     assert load()[0]["vllm"].credential == ""

@@ -168,19 +168,22 @@ if op == 'find' then -- request -> what is known of it before the ledger knows i
 end
 
 if op == 'checkpoint' then -- request, record, more: stores progress, grows the hold
-  if not held then return {'NONE', '0'} end
-  local amount, grown = held.amount, '0'
+  if not held then return {'NONE', '0', ''} end
+  local amount, lease, grown = held.amount, held.lease, '0'
+  local id, left = unpack(redis.call('HMGET', KEYS[1], 'lease', 'left'))
   if tonumber(ARGV[5]) > 0 then
-    local id, left = unpack(redis.call('HMGET', KEYS[1], 'lease', 'left'))
-    if id == held.lease and num(left) >= tonumber(ARGV[5]) then
-      grown = ARGV[5]
-      amount = int(tonumber(amount) + tonumber(grown))
-      redis.call('HINCRBY', KEYS[1], 'left', '-' .. grown)
+    local wanted = int(tonumber(amount) + tonumber(ARGV[5]))
+    -- A hold of a lease that rolled moves to the current one whole; its old lease returns its part
+    -- when it is closed.
+    local take = id == lease and ARGV[5] or wanted
+    if id and num(left) >= tonumber(take) then
+      grown, amount, lease = ARGV[5], wanted, id
+      redis.call('HINCRBY', KEYS[1], 'left', '-' .. take)
       for field in string.gmatch(held.fields, '[^\n]+') do redis.call('HINCRBY', KEYS[4], field, grown) end
     end
   end
-  put_hold(request, held.lease, amount, held.fields, ARGV[4])
-  return {'OK', grown}
+  put_hold(request, lease, amount, held.fields, ARGV[4])
+  return {'OK', grown, grown ~= '0' and lease or id or ''}
 end
 
 if op == 'finish' then -- request, charge (0 = release), message ('' = the queue has it)
