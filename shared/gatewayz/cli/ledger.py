@@ -60,7 +60,7 @@ def revoke_key(given: str, key_id: str) -> None:
     target = find_target()
     account = target.account(given)
 
-    async def work(stores: Stores) -> None:
+    async def work(stores: Stores) -> str:
         row = await stores.postgres.rpc("revoke_key", {"account": account, "key_id": key_id})
         credits = Credits(
             stores.postgres, stores.redis, lease_ttl_s=target.settings.credit.lease_ttl_s
@@ -68,13 +68,10 @@ def revoke_key(given: str, key_id: str) -> None:
         try:
             await credits.push_epoch(account, row["epoch"])
         except RedisAway:
-            print(
-                "Redis is away: the revocation holds at the latest when the account's lease is"
-                " renewed or swept."
-            )
+            return "Redis was away: it holds once the account's lease is renewed or swept"
+        return "The revocation holds from the next request"
 
-    asyncio.run(with_stores(target, work))
-    print(f"Revoked {key_id}; the revocation holds from the next request.")
+    print(f"Revoked {key_id}. {asyncio.run(with_stores(target, work))}.")
 
 
 def grant_credit(given: str, usd: Decimal, *, reason: str, operation: str) -> None:
