@@ -122,8 +122,18 @@ def _plan(gateway: Gateway, operation: Operation) -> tuple[Offer, ...]:
     operation.model = model.id
     offers = catalog.servable(model.id)
     if not offers:
-        raise ProviderNotConfigured(f"No provider of '{model.id}' is configured here.")
+        raise ProviderNotConfigured(_what_is_missing(gateway, model.id))
     return plan(offers, prompt_tokens=operation.prompt_tokens)
+
+
+def _what_is_missing(gateway: Gateway, model_id: str) -> str:
+    """On a developer's machine also the variables that would help."""
+    text = f"No provider of '{model_id}' is configured here."
+    if gateway.settings.stage != "local":
+        return text
+    rows = [gateway.providers[offer.provider] for offer in gateway.catalog.offers(model_id)]
+    names = dict.fromkeys(row.credential for row in rows if row.credential)
+    return f"{text} Set {' or '.join(names)} in .env and start again." if names else text
 
 
 def _new_charge(
