@@ -260,6 +260,21 @@ async def test_a_hold_whose_charge_is_still_queued_is_left_for_that_charge(bench
     assert await bench.violations() == []
 
 
+async def test_the_sweeper_makes_a_lost_epoch_push_good(bench: Bench) -> None:
+    await bench.open(10 * USD)
+    rpc = bench.stores.postgres.rpc
+    await rpc(
+        "create_key",
+        {"key_id": "key_1", "account": A, "name": "k", "hash": "ab" * 32, "prefix": "gw_test_x"},
+    )
+    await bench.credits.admit(bench.ask(1_000)[0])
+    await rpc("revoke_key", {"account": A, "key_id": "key_1"})
+    await bench.credits.finish_background()
+    await bench.sweep()
+    with pytest.raises(StalePrincipal):
+        await bench.credits.admit(bench.ask(1_000, epoch=1)[0])
+
+
 async def test_reconciling_finds_what_does_not_add_up_and_what_is_stuck(
     bench: Bench, database_url: str
 ) -> None:
