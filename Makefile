@@ -18,7 +18,7 @@ SETS = layers/edge layers/control layers/local tests
 # Each of these stands alone, in an environment of its own.
 OTHER_SETS = tests/clients tests/packaging
 
-.PHONY: run demo test soak check format clients packaging package-aws package-vercel lock help clean
+.PHONY: run demo test soak explore check format clients packaging package-aws package-vercel lock help clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -27,6 +27,7 @@ help:
 	@echo "make demo    a one-minute tour in the terminal"
 	@echo "make test    the whole suite        make check   format, lint, types, unit tests"
 	@echo "make soak    the simulation of the money, SEEDS=100 of it"
+	@echo "make explore the property tests on new examples"
 	@echo "make format  format and mend lint   make lock    lock the requirement sets (needs uv)"
 	@echo "make package-aws, package-vercel   build the deployables (need sam, vercel)"
 
@@ -41,6 +42,9 @@ test: $(VENV)/tests clients
 
 soak: $(VENV)/tests
 	@SIMULATION_SEEDS=1-$(or $(SEEDS),100) $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist load tests/simulation/test_money.py
+
+explore: $(VENV)/tests
+	@HYPOTHESIS_PROFILE=explore $(VENV)/bin/python -m pytest -q -n $(JOBS) tests/unit $(ARGS)
 
 check: $(VENV)/tests
 	@$(VENV)/bin/ruff format --check --quiet .

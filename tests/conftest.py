@@ -6,6 +6,7 @@ Each test gets a database of its own, copied from a migrated template, and an em
 import asyncio
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,12 @@ from gatewayz.local.migrate import migrate
 from gatewayz.local.postgres import PostgresProcess, start_postgres
 from gatewayz.local.valkey import ValkeyProcess, start_valkey
 
-# How fast the machine is decides nothing here.
-hypothesis.settings.register_profile(
-    "gatewayz", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("gatewayz")
+# How fast the machine is decides nothing here, and neither does luck: a change is judged on the
+# same examples everywhere. New ones are looked for by `make explore`.
+_STEADY = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("gatewayz", derandomize=True, **_STEADY)
+hypothesis.settings.register_profile("explore", print_blob=True, **_STEADY)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gatewayz"))
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
