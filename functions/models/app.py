@@ -1,97 +1,312 @@
-"""What can be asked for: models, their offers, providers. Public. Control plane."""
+"""What can be asked for: models, their offers and hosts, prices and quotes. Control plane.
 
-from typing import Annotated, Literal
+Public but for the caller's own list and quotes. Routes with fixed words stand before those that
+take any name: the first that fits answers.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request, Response
 
-from gatewayz.api.app import CurrentPlane, create_app
-from gatewayz.catalog.load import load_catalog
-from gatewayz.catalog.shelf import Shelf
+from gatewayz.api.answers import json_answer
+from gatewayz.api.app import Caller, CurrentPlane, create_app
+from gatewayz.api.cached import cached_answer
+from gatewayz.api.schemas.models_query import (
+    DetailQuery,
+    HistoryQuery,
+    LowLatencyQuery,
+    ModelsQuery,
+    PageQuery,
+    ProviderQuery,
+    RankingQuery,
+    Scope,
+    SearchQuery,
+    TrendingQuery,
+    UniqueQuery,
+)
+from gatewayz.api.schemas.models_query import Query as Fields
+from gatewayz.catalog.views import answers, older, traffic
+from gatewayz.catalog.views.reader import Reader
+from gatewayz.catalog.views.rows import Form
 from gatewayz.core import clock
-from gatewayz.core.settings import Settings
+from gatewayz.core.errors import NotFound
+from gatewayz.health.windows import endpoint_fields
+from gatewayz.net.body import parse_object, read_body
 from gatewayz.runtime import entries
-from gatewayz.stores.secrets import Secrets
-
-# How long a list of local model servers is believed.
-DISCOVER_EVERY_S = 5.0
 
 app = create_app("models")
-app.state.shelf_settings = None
-app.state.shelf_until_s = 0.0
+app.state.reader = app.state.plane = None
 lambda_handler = entries.http(app)
 
-JSON = "application/json"
-# `?available=all` shows what could be served with one more credential, too (D35).
-Available = Annotated[Literal["all"] | None, Query()]
+CATEGORY = re.compile(r"[a-z0-9][a-z0-9/_-]{0,63}", re.IGNORECASE)
+Available = Annotated[Scope | None, Query()]
+Word = Annotated[str, Query(max_length=256)]
 
 
-async def open_shelf(settings: Settings, secrets: Secrets) -> Shelf:
-    """The catalog of this process; on a developer's machine with the model servers found there."""
-    providers, catalog = load_catalog(settings.catalog, secrets)
-    if settings.catalog.discover_local:
-        # Only here: the network client is no business of a deployed control plane.
-        from gatewayz.catalog.discover import with_local_servers
-        from gatewayz.net.http import HttpClient
-
-        http = HttpClient()
-        try:
-            providers, catalog = await with_local_servers(
-                providers, catalog, http, own_ports=(settings.http.port,), secrets=secrets
-            )
-        finally:
-            await http.aclose()
-    return Shelf(providers, catalog)
+async def reader_of(request: Request, plane: CurrentPlane) -> Reader:
+    """One for each plane: its stores belong to the plane's event loop."""
+    state = request.app.state
+    if state.plane is not plane:
+        state.reader, state.plane = Reader(plane.settings, plane.stores), plane
+    reader: Reader = state.reader
+    return reader
 
 
-async def shelf_of(request: Request, plane: CurrentPlane) -> Shelf:
-    """Read at the first request and kept; model servers of the machine are looked for again."""
-    state, settings = request.app.state, plane.settings
-    now_s = clock.monotonic_s()
-    fresh = not settings.catalog.discover_local or now_s < state.shelf_until_s
-    if state.shelf_settings != settings.catalog or not fresh:
-        state.shelf = await open_shelf(settings, plane.stores.secrets)
-        state.shelf_settings = settings.catalog
-        state.shelf_until_s = now_s + DISCOVER_EVERY_S
-    shelf: Shelf = state.shelf
-    return shelf
+Catalog = Annotated[Reader, Depends(reader_of)]
 
 
-CurrentShelf = Annotated[Shelf, Depends(shelf_of)]
+def form_of(request: Request) -> Form:
+    return "openrouter" if request.url.path.startswith("/api/v1/") else "openai"
 
 
-@app.get("/v1/models")
-async def list_models(shelf: CurrentShelf, available: Available = None) -> Response:
-    """OpenAI's list object; each item has OpenRouter's fields besides."""
-    return Response(shelf.openai_list(everything=available == "all"), media_type=JSON)
+def asked_of(query: Fields) -> dict[str, Any]:
+    return query.model_dump(exclude_none=True)
 
 
-@app.get("/api/v1/models")
-async def list_openrouter_models(shelf: CurrentShelf, available: Available = None) -> Response:
-    return Response(shelf.openrouter_list(everything=available == "all"), media_type=JSON)
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-@app.get("/v1/models/{author}/{slug:path}/endpoints")
-@app.get("/api/v1/models/{author}/{slug:path}/endpoints")
-async def list_endpoints(
-    author: str, slug: str, shelf: CurrentShelf, available: Available = None
+def on_both(path: str) -> Callable[[Endpoint], Endpoint]:
+    """GET on both mounts."""
+
+    def decorate(endpoint: Endpoint) -> Endpoint:
+        for mount in ("/v1", "/api/v1"):
+            app.get(mount + path)(endpoint)
+        return endpoint
+
+    return decorate
+
+
+async def send(request: Request, answer: answers.Answer) -> Response:
+    return await cached_answer(request, answer.tag, answer.render, media=answer.media)
+
+
+# ---------------------------------------------------------------- lists
+
+
+@on_both("/models")
+async def list_models(
+    request: Request, query: Annotated[ModelsQuery, Query()], reader: Catalog
 ) -> Response:
-    """The providers of one model with price and limits, in the order in which they are tried."""
-    body = shelf.endpoints(f"{author}/{slug}", everything=available == "all")
-    return Response(body, media_type=JSON)
+    """Every model that can be asked for; filters, order and page as the query says."""
+    base = str(request.base_url).rstrip("/")
+    answer = await answers.model_list(reader, asked_of(query), form_of(request), base_url=base)
+    return await send(request, answer)
+
+
+@on_both("/embeddings/models")
+async def list_embedding_models(
+    request: Request, query: Annotated[ModelsQuery, Query()], reader: Catalog
+) -> Response:
+    """The models that /v1/embeddings takes, with the filters of /models."""
+    asked = {**asked_of(query), "output_modalities": "embeddings"}
+    base = str(request.base_url).rstrip("/")
+    answer = await answers.model_list(reader, asked, form_of(request), base_url=base)
+    return await send(request, answer)
+
+
+@on_both("/models/count")
+async def count_models(
+    request: Request, query: Annotated[ModelsQuery, Query()], reader: Catalog
+) -> Response:
+    count = await answers.model_count(reader, asked_of(query), form_of(request))
+    return json_answer({"data": {"count": count}})
+
+
+@on_both("/models/user")
+async def list_own_models(
+    request: Request, query: Annotated[PageQuery, Query()], caller: Caller, reader: Catalog
+) -> Response:
+    """The models that the caller's own settings leave."""
+    from gatewayz.inference.allowed import allowed_by
+
+    form, allowed = form_of(request), allowed_by(caller)
+    body = await answers.own_models(reader, asked_of(query), form, allowed)
+    return Response(body, media_type="application/json")
+
+
+@on_both("/endpoints/zdr")
+async def list_zdr_endpoints(
+    request: Request, reader: Catalog, available: Available = None
+) -> Response:
+    """Offers whose provider keeps nothing of a request."""
+    return await send(request, await answers.zdr(reader, everything=available == "all"))
+
+
+@on_both("/providers")
+async def list_providers(request: Request, reader: Catalog) -> Response:
+    return await send(request, await answers.providers(reader))
+
+
+@app.get("/v1/models/search")
+async def search_models(query: Annotated[SearchQuery, Query()], reader: Catalog) -> Response:
+    body = await answers.search(reader, query.model_dump())
+    return Response(body, media_type="application/json")
+
+
+@app.get("/v1/models/trending")
+async def list_trending(query: Annotated[TrendingQuery, Query()], reader: Catalog) -> Response:
+    """Models by what was asked of them here; empty until something was."""
+    return json_answer(await traffic.trending_models(reader, query.model_dump()))
+
+
+@app.get("/v1/models/low-latency")
+async def list_low_latency(query: Annotated[LowLatencyQuery, Query()], reader: Catalog) -> Response:
+    """Models that were measured to begin their answers fast."""
+    return json_answer(await traffic.low_latency(reader, query.model_dump()))
+
+
+@app.get("/v1/models/unique")
+async def list_unique(query: Annotated[UniqueQuery, Query()], reader: Catalog) -> Response:
+    """Each model once, with all of its hosts."""
+    return json_answer(await answers.unique(reader, query.model_dump()))
+
+
+@app.get("/v1/models/by-category/{category:path}")
+async def list_category(
+    request: Request, category: str, query: Annotated[ModelsQuery, Query()], reader: Catalog
+) -> Response:
+    if not CATEGORY.fullmatch(category):
+        raise NotFound("There is no such category.", code="model_not_found", param="category")
+    asked = {**asked_of(query), "category": category}
+    return await send(request, await answers.model_list(reader, asked, "openai"))
+
+
+@app.post("/v1/models/batch-compare")
+async def compare_models(
+    request: Request,
+    plane: CurrentPlane,
+    reader: Catalog,
+    criteria: Annotated[answers.Criteria, Query()] = "price",
+) -> Response:
+    """Several models, each at all of its hosts: by price, context or availability."""
+    names = request.query_params.getlist("model_ids")
+    raw = await read_body(
+        request.receive, request.scope["headers"], plane.settings.http.max_body_bytes
+    )
+    return json_answer(await answers.batch_compare(reader, names, raw, criteria))
+
+
+# ---------------------------------------------------------------- single models
+
+
+@on_both("/models/{author}/{slug:path}/endpoints")
+async def list_endpoints(
+    request: Request, author: str, slug: str, reader: Catalog, plane: CurrentPlane,
+    available: Available = None,
+) -> Response:  # fmt: skip
+    """The offers of one model with price, limits and data policy, in the order to try them."""
+    everything = available == "all"
+    health = partial(endpoint_fields, plane.stores.postgres)
+    answer = await answers.endpoints(
+        reader, f"{author}/{slug}", everything=everything, health=health
+    )
+    return await send(request, answer)
+
+
+@app.get("/v1/models/{author}/{slug:path}/compare")
+async def compare_hosts(
+    author: str, slug: str, reader: Catalog, gateways: Word = "all"
+) -> Response:
+    return json_answer(await answers.compare_hosts(reader, f"{author}/{slug}", gateways))
+
+
+@on_both("/model/{author}/{slug:path}")
+async def get_routed_model(request: Request, author: str, slug: str, reader: Catalog) -> Response:
+    """One model by id, alias or variant."""
+    return await send(request, await answers.routed_model(reader, f"{author}/{slug}"))
 
 
 @app.get("/v1/models/{model_id:path}")
-async def get_model(model_id: str, shelf: CurrentShelf) -> Response:
-    return Response(shelf.openai_model(model_id), media_type=JSON)
+async def get_model(
+    request: Request,
+    model_id: str,
+    query: Annotated[ModelsQuery, Query()],
+    reader: Catalog,
+) -> Response:
+    """One model by id, alias or variant; else all models of the organisation of that name."""
+    return await send(request, await answers.model_or_author(reader, model_id, asked_of(query)))
 
 
-@app.get("/api/v1/model/{author}/{slug:path}")
-async def get_openrouter_model(author: str, slug: str, shelf: CurrentShelf) -> Response:
-    return Response(shelf.openrouter_model(f"{author}/{slug}"), media_type=JSON)
+@app.get("/api/models/detail")
+async def get_model_detail(
+    request: Request, query: Annotated[DetailQuery, Query()], reader: Catalog
+) -> Response:
+    return await send(request, await answers.detail(reader, query.model_dump()))
+
+
+# ---------------------------------------------------------------- hosts and rankings
 
 
 @app.get("/v1/provider")
-@app.get("/v1/providers")
-@app.get("/api/v1/providers")
-async def list_providers(shelf: CurrentShelf) -> Response:
-    return Response(shelf.provider_list(), media_type=JSON)
+async def list_hosts(query: Annotated[ProviderQuery, Query()], reader: Catalog) -> Response:
+    return json_answer(older.provider_answer(await reader.shelf(), query.model_dump()))
+
+
+@app.get("/v1/gateways")
+async def list_gateways(reader: Catalog) -> Response:
+    return json_answer(older.gateways_answer(await reader.shelf()))
+
+
+@app.get("/v1/routers")
+async def list_routers(reader: Catalog) -> Response:
+    return json_answer(older.routers_answer(await reader.shelf()))
+
+
+@app.get("/ranking/models")
+async def rank_models(query: Annotated[RankingQuery, Query()], reader: Catalog) -> Response:
+    """Models by the tokens of our own traffic; empty until there is some."""
+    return json_answer(await traffic.ranked_models(reader, query.model_dump(), clock.now_ms()))
+
+
+@app.get("/ranking/apps")
+async def rank_apps(query: Annotated[RankingQuery, Query()], reader: Catalog) -> Response:
+    """Applications that name themselves, by the tokens of our own traffic."""
+    return json_answer(await traffic.ranked_apps(reader, query.model_dump(), clock.now_ms()))
+
+
+# ---------------------------------------------------------------- prices and quotes
+
+
+@app.get("/v1/prices/history")
+async def list_price_history(query: Annotated[HistoryQuery, Query()], reader: Catalog) -> Response:
+    """Every price that an offer ever had, the newest first."""
+    return json_answer(await answers.price_history(reader, asked_of(query)))
+
+
+async def quote(
+    request: Request,
+    caller: Caller,
+    plane: CurrentPlane,
+    reader: Catalog,
+    dialect: Word = "",
+    model: Word = "",
+    expected_output_tokens: Annotated[int | None, Query(ge=0, le=10_000_000)] = None,
+) -> Response:
+    """What a request would cost at each offer, and why not at the others. Nothing is executed."""
+    from gatewayz.inference.pinned import pin_prices
+    from gatewayz.inference.quote import make_quote, show_quote
+    from gatewayz.inference.quoted import read_asked
+
+    headers = request.scope["headers"]
+    raw = await read_body(request.receive, headers, plane.settings.http.max_body_bytes)
+    asked, names = read_asked(
+        parse_object(raw),
+        headers,
+        principal=caller,
+        dialect=dialect,
+        model=model,
+        expected_output_tokens=expected_output_tokens,
+    )
+    groups = [await reader.known(name) for name in names]
+    hosts = await reader.hosts()
+    made = make_quote(asked, groups, hosts, at_ms=clock.now_ms())
+    pinned = await pin_prices(plane.stores.redis, caller.account, made.id, made.offers)
+    return json_answer(show_quote(made, hosts, pinned=pinned))
+
+
+for _mount in ("/v1", "/api/v1"):
+    app.post(_mount + "/quote")(quote)

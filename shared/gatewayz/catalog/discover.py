@@ -5,6 +5,7 @@ gateway, its sandbox or another gateway for a model server. Price 0 is declared 
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,12 @@ MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 500
 # Where the servers say how much context they were started with.
 CONTEXT_PATHS = (("max_model_len",), ("meta", "n_ctx"), ("context_length",))
+# Kinds that servers of one's own have besides chat → what their models are said to give.
+SERVED = {"rerank": "rerank", "embeddings": "embeddings"}
+NAMED = {
+    "rerank": re.compile("rerank", re.IGNORECASE),
+    "embeddings": re.compile("embed|minilm|(^|[/_-])(bge|gte|e5)[-_]", re.IGNORECASE),
+}
 # Only a gateway's list has prices; calling one as a model server could go round in circles.
 GATEWAY_FIELD = "pricing"
 
@@ -128,11 +135,13 @@ def _entry(provider: Provider, item: Mapping[str, Any]) -> Entry | None:
         log.warning("local_model_skipped", provider=provider.slug, model=native_id)
         return None
     context = next((n for path in CONTEXT_PATHS if (n := _count_at(item, path))), None)
+    outputs = outputs_of(name, provider)
     model = Model(
         id=model_id,
         name=f"{name} ({provider.slug})",
         context_tokens=context,
-        supported_parameters=COMMON_PARAMETERS,
+        output_modalities=outputs,
+        supported_parameters=COMMON_PARAMETERS if "text" in outputs else (),
     )
     offer = Offer(
         id=offer_id(provider.slug, native_id),
@@ -146,6 +155,16 @@ def _entry(provider: Provider, item: Mapping[str, Any]) -> Entry | None:
         source="its own model list",
     )
     return Entry(model, (offer,))
+
+
+def outputs_of(name: str, provider: Provider) -> tuple[str, ...]:
+    """What a model of a server's plain list gives. Those that are made for one thing say so in
+    their name; of the others nobody knows, so they may be asked for whatever the server has."""
+    served = {kind: word for kind, word in SERVED.items() if kind in provider.kinds}
+    for kind, word in served.items():
+        if NAMED[kind].search(name):
+            return (word,)
+    return ("text", *served.values())
 
 
 def _count_at(item: Any, path: tuple[str, ...]) -> int | None:

@@ -7,7 +7,7 @@ quarantined with a warning, its offer loaded but not served. A malformed entry i
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +35,10 @@ TOKEN_CLASSES = (
     "image_in",
     "image_out",
 )
+# … and those that are counted by the piece, whose price for a million is large.
+PIECE_CLASSES = ("request", "search", "second")
+# Models that give nothing else write no tokens, so they have no price of output.
+WRITES_NOTHING = frozenset({"embeddings", "rerank", "moderation"})
 # No model costs more; a price above is in another unit than its reader thought.
 MAX_SANE_NANOS = 1_000 * NANOS_PER_USD
 VERSION_DIGITS = 16
@@ -59,10 +63,13 @@ class Draft:
 Drafts = dict[str, Draft]
 
 
-def price_of(usd_per_million: Mapping[str, Decimal | int | str], *, free: bool = False) -> Price:
+def price_of(
+    usd_per_million: Mapping[str, Decimal | int | str], *, free: bool = False, writes: bool = True
+) -> Price:
     """A price by class; its version is a hash of its content, so equal prices share one.
 
-    InexactPrice, UnsoundPrice. A price of 0 must be declared by `free`.
+    InexactPrice, UnsoundPrice. A price of 0 must be declared by `free`; what does not write needs
+    no price of output.
     """
     nanos = {name: parse_usd_per_million(usd) for name, usd in usd_per_million.items()}
     if free:
@@ -72,11 +79,11 @@ def price_of(usd_per_million: Mapping[str, Decimal | int | str], *, free: bool =
     for name, value in nanos.items():
         if value == 0:
             raise UnsoundPrice(f"{name} is 0 without free = true")
-        if value > MAX_SANE_NANOS:
+        if value > MAX_SANE_NANOS and name not in PIECE_CLASSES:
             raise UnsoundPrice(f"{name} is above {MAX_SANE_NANOS // NANOS_PER_USD} USD per million")
-    if "input" not in nanos or "output" not in nanos:
+    if writes and ("input" not in nanos or "output" not in nanos):
         raise UnsoundPrice("input and output must both be known")
-    if nanos.get("cache_read", 0) > nanos["input"]:
+    if "input" in nanos and nanos.get("cache_read", 0) > nanos["input"]:
         raise UnsoundPrice("cache_read is dearer than input")
     return Price(price_version(nanos), nanos)
 
@@ -109,7 +116,7 @@ def read_entries(
                 raise table.fail("native_id", f"'{offer.id}' is offered twice in this file")
             seen.add(offer.id)
             if offer.provider in providers:
-                draft.offers[offer.id] = offer
+                draft.offers[offer.id] = _with_policy(offer, providers[offer.provider])
             elif not bundled:
                 raise table.fail("provider", f"'{offer.provider}' is not a known provider")
 
@@ -125,14 +132,40 @@ def build(drafts: Drafts, providers: Mapping[str, Provider]) -> list[Entry]:
         outputs = [o.max_output_tokens for o in offers if o.max_output_tokens is not None]
         model = Model(
             id=model_id,
-            name=draft.about.pop("name", model_id),
             context_tokens=max(contexts, default=None),
             max_output_tokens=max(outputs, default=None),
             sandbox=all(providers[o.provider].sandbox for o in offers),
-            **{"supported_parameters": COMMON_PARAMETERS, **draft.about},
+            **{"name": model_id, "supported_parameters": _usual_parameters(draft), **draft.about},
         )
         entries.append(Entry(model, offers))
     return entries
+
+
+def _with_policy(offer: Offer, provider: Provider) -> Offer:
+    """What the provider's own row says of prompts holds for each of its offers."""
+    return replace(
+        offer,
+        region=provider.region or None,
+        trains=provider.data.trains,
+        retains=provider.data.retains,
+        zdr=provider.data.zdr,
+        confidential=provider.data.confidential,
+        aggregator=provider.aggregator,
+    )
+
+
+def _usual_parameters(draft: Draft) -> tuple[str, ...]:
+    outputs = draft.about.get("output_modalities", ())
+    return () if outputs and WRITES_NOTHING.issuperset(outputs) else COMMON_PARAMETERS
+
+
+def overlay(entry: Entry, draft: Draft) -> Entry:
+    """`entry` with what a file states: its facts win, its offers replace their namesakes."""
+    offers = {offer.id: offer for offer in entry.offers} | draft.offers
+    contexts = [o.context_tokens for o in offers.values() if o.context_tokens is not None]
+    context = max(contexts, default=entry.model.context_tokens)
+    model = replace(entry.model, **{"context_tokens": context, **draft.about})
+    return Entry(model, tuple(offers.values()))
 
 
 def _model_id(table: Table) -> str:
@@ -145,14 +178,16 @@ def _model_id(table: Table) -> str:
 
 def _read_entry(table: Table, draft: Draft, model_id: str) -> list[Offer]:
     draft.about |= _about(table)
+    outputs = draft.about.get("output_modalities", ())
+    writes = not outputs or not WRITES_NOTHING.issuperset(outputs)
     nested = table.take("offers", list, "a list of tables")
     if nested is None:
-        offers = [_offer(table, model_id)]
+        offers = [_offer(table, model_id, writes=writes)]
     else:
         offers = []
         for data in nested:
             inner = Table(table.file, table.name, data)
-            offers.append(_offer(inner, model_id))
+            offers.append(_offer(inner, model_id, writes=writes))
             inner.finish()
     table.finish()
     return offers
@@ -168,11 +203,12 @@ def _about(table: Table) -> dict[str, Any]:
         "output_modalities": table.texts("output_modalities", pattern=r"[a-z]+"),
         "supported_parameters": table.texts("parameters", pattern=r"[a-z_]+"),
         "hugging_face_id": table.text("hugging_face_id", ""),
+        "dimensions": _counts(table, "dimensions"),
     }
     return {key: value for key, value in about.items() if value}
 
 
-def _offer(table: Table, model_id: str) -> Offer:
+def _offer(table: Table, model_id: str, *, writes: bool) -> Offer:
     provider = table.text("provider")
     native_id = table.text("native_id")
     if model_id.endswith(WILDCARD) != (WILDCARD in native_id):
@@ -184,7 +220,7 @@ def _offer(table: Table, model_id: str) -> Offer:
         model_id=model_id,
         provider=provider,
         native_id=native_id,
-        price=_price(table, own_id),
+        price=_price(table, own_id, writes=writes),
         context_tokens=table.count("context"),
         max_output_tokens=table.count("max_output"),
         reasons=table.flag("reasons"),
@@ -193,18 +229,25 @@ def _offer(table: Table, model_id: str) -> Offer:
     )
 
 
-def _price(table: Table, own_id: str) -> Price | None:
+def _price(table: Table, own_id: str, *, writes: bool) -> Price | None:
     """None when no price is stated or the stated one is quarantined."""
-    stated = {name: table.number_or_text(name) for name in TOKEN_CLASSES}
+    stated = {name: table.number_or_text(name) for name in (*TOKEN_CLASSES, *PIECE_CLASSES)}
     known = {name: value for name, value in stated.items() if value is not None}
     free = table.flag("free")
     if not known and not free:
         return None
     try:
-        return price_of(known, free=free)
+        return price_of(known, free=free, writes=writes)
     except (InexactPrice, UnsoundPrice) as problem:
         log.warning("price_quarantined", offer=own_id, file=table.file, problem=str(problem))
         return None
+
+
+def _counts(table: Table, key: str) -> tuple[int, ...]:
+    counts = table.take(key, list, "a list of whole numbers") or []
+    if any(type(count) is not int or count <= 0 for count in counts):
+        raise table.fail(key, "must hold whole numbers above 0")
+    return tuple(counts)
 
 
 def _day_s(table: Table, key: str) -> int:

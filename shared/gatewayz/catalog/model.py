@@ -7,7 +7,7 @@ wildcard, and nothing is normalised or guessed beyond that (D31).
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gatewayz.core.errors import NotFound, echo
 from gatewayz.pricing.price import Price
@@ -25,7 +25,11 @@ MAX_EXPANDED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`id` is canonical: vendor/name. `created_s` is the release in Unix seconds, 0 if unknown."""
+    """`id` is canonical: vendor/name. `created_s` is the release in Unix seconds, 0 if unknown.
+
+    `flags`: what a person should look at, as `context_varies`. Benchmarks are the feeds' own
+    scores by name; downloads and likes are the model hub's.
+    """
 
     id: str
     name: str
@@ -38,14 +42,32 @@ class Model:
     supported_parameters: tuple[str, ...] = ()
     hugging_face_id: str | None = None
     sandbox: bool = False
+    author: str = ""
+    canonical_slug: str = ""
+    tokenizer: str = "Other"
+    knowledge_cutoff: str | None = None
+    deprecated_at: str | None = None
+    is_moderated: bool | None = None
+    categories: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    benchmarks: Mapping[str, float] = field(default_factory=dict)
+    hf_downloads: int | None = None
+    hf_likes: int | None = None
+    flags: tuple[str, ...] = ()
+    # Lengths of its vectors, the usual one first; chosen by the parameter `dimensions`.
+    dimensions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model at a provider. `price` None means unknown: then it is never served.
 
+    `price` is what a caller pays, `cost` what the provider asks, None where they are the same.
+
     `native_id` is the provider's own name for it, case-sensitive. `checked` (YYYY-MM-DD) and
-    `source` say when and where the price was read.
+    `source` say when and where the price was read. `trains` and `retains`: whether the provider
+    trains on prompts or keeps them, None when nobody says. Empty parameters and modalities mean
+    "as the model's". `aggregator`: sold on by somebody who does not run it.
     """
 
     id: str
@@ -58,10 +80,29 @@ class Offer:
     reasons: bool = False
     checked: str = ""
     source: str = ""
+    supported_parameters: tuple[str, ...] = ()
+    input_modalities: tuple[str, ...] = ()
+    output_modalities: tuple[str, ...] = ()
+    quantization: str | None = None
+    region: str | None = None
+    trains: bool | None = None
+    retains: bool | None = None
+    zdr: bool = False
+    confidential: bool = False
+    aggregator: bool = False
+    deprecated_at: str | None = None
+    max_prompt_tokens: int | None = None
+    cost: Price | None = None
+    valid_from_ms: int = 0
 
     @property
     def servable(self) -> bool:
         return self.price is not None
+
+    @property
+    def free(self) -> bool:
+        """Declared to cost nothing: every known price is 0. An unknown price is not free."""
+        return self.price is not None and not any(self.price.nanos_per_million.values())
 
 
 def offer_id(provider: str, native_id: str) -> str:
@@ -88,12 +129,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """An entry as this process can serve it."""
+class Known:
+    """What a name means here: an entry, and those of its offers that this process can serve.
+
+    `variants`: suffixes the caller wrote that are no part of the model's id, as `nitro`.
+    `redirected_from`: the retired model the caller named, where an operator leads on from it.
+    """
 
     model: Model
     offers: tuple[Offer, ...]
     servable: tuple[Offer, ...]
+    variants: tuple[str, ...] = ()
+    redirected_from: str = ""
 
 
 class Catalog:
@@ -117,7 +164,7 @@ class Catalog:
             if not entry.model.id.endswith(WILDCARD)
         }
         self._wildcards = [e for e in self._entries if e.model.id.endswith(WILDCARD)]
-        self._expanded: dict[str, _Known] = {}
+        self._expanded: dict[str, Known] = {}
         # Comparing with all names takes milliseconds: who asks again for the same pays once.
         self._suggested: dict[str, list[str]] = {}
 
@@ -141,6 +188,10 @@ class Catalog:
     def models(self) -> tuple[Model, ...]:
         """Every listed model, wildcards apart."""
         return tuple(known.model for known in self._known.values())
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every model with its offers, wildcards too."""
+        return self._entries
 
     def suggest(self, name: str) -> list[str]:
         """At most three servable ids that look like `name`, the closest first."""
@@ -171,11 +222,11 @@ class Catalog:
         more = [entry for entry in entries if entry.model.id not in self._known]
         return Catalog((*self._entries, *more), aliases=self._aliases, ready=self.ready | ready)
 
-    def _know(self, entry: Entry) -> _Known:
+    def _know(self, entry: Entry) -> Known:
         servable = tuple(o for o in entry.offers if o.servable and o.provider in self.ready)
-        return _Known(entry.model, entry.offers, servable)
+        return Known(entry.model, entry.offers, servable)
 
-    def _wildcard(self, name: str) -> _Known | None:
+    def _wildcard(self, name: str) -> Known | None:
         known = self._expanded.get(name)
         if known is not None:
             return known

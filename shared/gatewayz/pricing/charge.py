@@ -25,6 +25,8 @@ class UnpricedUsage(ValueError):
 
 
 def lines_of(usage: Usage, price: Price) -> tuple[Line, ...]:
+    """The receipt's lines, at the rates of the prompt's length; UnpricedUsage."""
+    price = price.at(usage.input_tokens)
     lines = []
     for name, units in usage.units.items():
         if units == 0:

@@ -38,6 +38,7 @@ _CHARACTERS = (  # first and last byte of a range, weight; later ranges win
 # ASCII beyond this many bytes per space is no language: random text costs more.
 _WORD_BYTES, _UNBROKEN = 7, 7
 _SHORT = 4 * _UNIT
+_PIECE_CHARS = 64 * 1024
 _LIKELY_PERCENT = 60
 
 
@@ -73,13 +74,25 @@ def likely_tokens(text: str) -> int:
 
 def _weigh(text: str) -> int:
     """The text's weight in twentieths of a token. Takes the same time whatever the text is."""
+    if len(text) <= _PIECE_CHARS:
+        weight, unbroken = _weigh_piece(text)
+        return weight + max(0, unbroken) * _UNBROKEN
+    # Weighing makes copies: of a long text only of a piece at a time.
+    starts = range(0, len(text), _PIECE_CHARS)
+    pieces = [_weigh_piece(text[i : i + _PIECE_CHARS]) for i in starts]
+    unbroken = sum([unbroken for _, unbroken in pieces])
+    return sum([weight for weight, _ in pieces]) + max(0, unbroken) * _UNBROKEN
+
+
+def _weigh_piece(text: str) -> tuple[int, int]:
+    """Its weight as language, and its ASCII beyond what words of language have."""
     raw = text.encode("utf-8", "replace")
     if text.isascii():
         ascii_bytes, block = len(raw), _ASCII_BLOCK
     else:
         ascii_bytes, block = _sum(raw.translate(_IS_ASCII), _ADLER_MODULUS - 1), _ANY_BLOCK
     unbroken = ascii_bytes - raw.count(b" ") * (_WORD_BYTES + 1)
-    return _sum(raw.translate(_WEIGHTS), block) + max(0, unbroken) * _UNBROKEN
+    return _sum(raw.translate(_WEIGHTS), block), unbroken
 
 
 def _sum(values: bytes, block: int) -> int:

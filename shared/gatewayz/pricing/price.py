@@ -57,6 +57,10 @@ class Price:
         """The price of a class, its fallback's when it has none, None when unknown (never 0)."""
         return self._by_class.get(name)
 
+    def at(self, input_tokens: int) -> "Price":
+        """The rates of a request with so many input tokens; tiers.py has prices that differ."""
+        return self
+
     def _find(self, name: str) -> int | None:
         seen: str | None = name
         while seen is not None:

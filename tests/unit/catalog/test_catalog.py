@@ -1,19 +1,21 @@
 """A name means one model or none; what is offered is what can be called and billed."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from gatewayz.catalog.load import BUNDLED_ALIASES, BUNDLED_MODELS, load_catalog
+from gatewayz.catalog.load import BUNDLED_ALIASES, load_catalog
 from gatewayz.catalog.model import MAX_EXPANDED, Catalog
 from gatewayz.core.settings import CatalogSettings
 from gatewayz.providers.config import Provider
 from gatewayz.stores.secrets import Secrets
 
 SANDBOX = CatalogSettings(sandbox_url="http://127.0.0.1:9000/v1")
+CURATED = Path(BUNDLED_ALIASES).with_name("curated.toml")
 LLAMA = "meta-llama/llama-3.3-70b-instruct"
 
 
@@ -37,43 +39,49 @@ def whole() -> Catalog:
     return load(everything=True)[1]
 
 
-def test_the_bundle_has_three_priced_dated_models_for_each_provider(whole: Catalog) -> None:
+def test_the_bundle_is_a_real_catalog_with_prices_and_dates(whole: Catalog) -> None:
     providers = load_catalog(CatalogSettings(), KeyRing())[0]
-    hosted = {p.slug for p in providers.values() if not p.local}
-    count = dict.fromkeys(hosted, 0)
+    priced = 0
+    offering = set()
     for model in whole.models():
         for offer in whole.offers(model.id):
-            assert offer.price is not None, offer.id
-            assert offer.source
-            assert date(2026, 1, 1) <= date.fromisoformat(offer.checked)
-            if offer.provider in count:
-                count[offer.provider] += 1
-    assert len(hosted) == 12
-    assert min(count.values()) >= 3, count
+            assert offer.provider in providers or offer.provider == "sandbox"
+            if offer.price is not None:
+                assert offer.source, offer.id
+                assert date(2026, 1, 1) <= date.fromisoformat(offer.checked), offer.id
+                priced += 1
+                offering.add(offer.provider)
+    assert priced >= 1000
+    assert len(offering) >= 20, sorted(offering)
 
 
-def test_no_offer_stands_twice_and_none_is_lost(whole: Catalog) -> None:
+def test_no_offer_stands_twice(whole: Catalog) -> None:
     ids = [offer.id for model in whole.models() for offer in whole.offers(model.id)]
     assert len(ids) == len(set(ids))
-    stated = sum(len(m["offers"]) for m in tomllib.loads(BUNDLED_MODELS.read_text())["models"])
-    wildcards = len(re.findall(r'^id = ".*\*"$', BUNDLED_MODELS.read_text(), re.MULTILINE))
-    assert len(ids) == stated - wildcards
+
+
+def test_what_was_checked_by_hand_is_in_the_bundle_at_its_price(whole: Catalog) -> None:
+    for table in tomllib.loads(CURATED.read_text(), parse_float=Decimal)["models"]:
+        for stated in table["offers"]:
+            own_id = f"{stated['provider']}/{stated['native_id']}"
+            offer = next(o for o in whole.offers(table["id"]) if o.id == own_id)
+            assert offer.price is not None, own_id
+            for name in ("input", "output", "cache_read"):
+                if name in stated:
+                    assert offer.price.of(name) == stated[name] * 10**9, own_id
 
 
 def test_routing_has_choices(whole: Catalog) -> None:
-    assert [offer.provider for offer in whole.servable(LLAMA)] == [
-        "groq",
-        "together",
-        "fireworks",
-        "cerebras",
-    ]
+    hosts = {offer.provider for offer in whole.servable(LLAMA)}
+    assert hosts >= {"groq", "together", "fireworks", "cerebras"}
 
 
 def test_only_providers_with_a_credential_are_servable() -> None:
     _, catalog = load("groq")
-    assert catalog.ready == {"groq", "sandbox", "ollama", "llamacpp", "lmstudio", "vllm"}
+    assert catalog.ready >= {"groq", "sandbox", "ollama", "llamacpp", "lmstudio", "vllm"}
+    assert not catalog.ready & {"openai", "together", "openrouter"}
     assert [offer.provider for offer in catalog.servable(LLAMA)] == ["groq"]
-    assert len(catalog.offers(LLAMA)) == 4
+    assert len(catalog.offers(LLAMA)) >= 4
     assert catalog.servable("deepseek/deepseek-chat") == ()
     assert catalog.find("deepseek/deepseek-chat") is not None
 
@@ -182,4 +190,6 @@ def test_a_models_limits_are_the_widest_of_its_offers(whole: Catalog) -> None:
     model = whole.find("deepseek/deepseek-v4-pro")
     assert model is not None
     assert model.context_tokens == 1_048_576
-    assert model.max_output_tokens == 384_000
+    assert model.max_output_tokens == max(
+        offer.max_output_tokens or 0 for offer in whole.offers(model.id)
+    )

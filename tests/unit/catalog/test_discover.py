@@ -167,3 +167,22 @@ async def test_a_kind_is_looked_for_on_each_of_its_ports(http: HttpClient) -> No
 )
 def test_what_is_no_model_servers_list_has_no_models(listed: Any) -> None:
     assert read_list(load_providers()["vllm"], listed) == ()
+
+
+@pytest.mark.parametrize(
+    ("slug", "name", "gives"),
+    [
+        ("ollama", "nomic-embed-text:latest", ("embeddings",)),
+        ("ollama", "bge-m3", ("embeddings",)),
+        ("ollama", "llama3.2", ("text", "embeddings")),
+        ("vllm", "BAAI/bge-reranker-v2-m3", ("rerank",)),
+        ("vllm", "BAAI/bge-large-en-v1.5", ("embeddings",)),
+        ("vllm", "intfloat/e5-mistral-7b-instruct", ("embeddings",)),
+        ("vllm", "Qwen/Qwen3-8B", ("text", "rerank", "embeddings")),
+    ],
+)
+def test_a_found_model_may_be_asked_for_what_its_name_says_or_for_all_its_server_has(
+    slug: str, name: str, gives: tuple[str, ...]
+) -> None:
+    (entry,) = read_list(load_providers()[slug], {"data": [{"id": name}]})
+    assert entry.model.output_modalities == gives

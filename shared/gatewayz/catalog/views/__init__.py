@@ -1,0 +1,1 @@
+"""The catalog as the public API shows it: rows, filters, pages, comparisons. Only reads."""
