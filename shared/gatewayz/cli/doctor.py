@@ -1,53 +1,31 @@
 """Says what is wrong with a gateway and how to mend it: configuration, stores, credentials.
 
-Reads only. A credential is tried at its provider's cheapest endpoint, the model list, and its
-value is never shown.
+Reads only; no credential is ever shown. Providers are judged by roster.py.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
 
 from gatewayz.billing.settlement import CHARGES
-from gatewayz.catalog.load import (
-    can_call,
-    credentials_here,
-    holds_our_key,
-    load_catalog,
-    providers_file,
-)
+from gatewayz.catalog.load import credentials_here, load_catalog, providers_file
 from gatewayz.catalog.model import Catalog
+from gatewayz.cli.finding import SIGNS, Finding
+from gatewayz.cli.roster import check_roster
 from gatewayz.cli.target import Target, find_target
 from gatewayz.cli.tools import load_tools
+from gatewayz.core.checks import check_serving
 from gatewayz.core.errors import GatewayError
-from gatewayz.core.settings import SettingsError, check_serving, describe_settings
+from gatewayz.core.settings import SettingsError, describe_settings
 from gatewayz.local.environment import names_like
 from gatewayz.local.errors import LocalError
 from gatewayz.local.migrate import pending_migrations
-from gatewayz.net.http import HttpClient, NetError
-from gatewayz.providers.client import credential_headers
-from gatewayz.providers.config import Provider
+from gatewayz.net.http import HttpClient
+from gatewayz.stores.eviction import unsafe_eviction
 from gatewayz.stores.open import Stores, describe_stores, open_stores
 from gatewayz.stores.secrets import Secrets
 
-Mark = Literal["ok", "warn", "bad", "off"]
-SIGNS: Mapping[Mark, str] = {"ok": "✓", "warn": "!", "bad": "✗", "off": "–"}
-LISTING = "/models"
-PROBE_S = 10.0
-MAX_LIST_BYTES = 16 * 1024 * 1024
 OLD_MESSAGE_MS = 60_000
 OUR_VARIABLES = "GATEWAYZ_"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `mend` says what to do."""
-
-    mark: Mark
-    subject: str
-    state: str
-    mend: str = ""
 
 
 def examine() -> int:
@@ -147,6 +125,8 @@ async def _check_redis(stores: Stores, kind: str) -> Finding:
     except GatewayError as error:
         mend = "Check REDIS_URL or UPSTASH_REDIS_REST_URL, and the network to it."
         return Finding("bad", "redis", f"{error.message} ({kind})", mend)
+    if problem := await unsafe_eviction(stores.redis):
+        return Finding("bad", "redis", problem, "Switch eviction off: what it evicts is money.")
     return Finding("ok", "redis", f"answers and runs scripts ({kind})")
 
 
@@ -158,7 +138,7 @@ async def _check_queue(stores: Stores, kind: str) -> Finding:
     state = f"{depth.waiting} waiting, {depth.inflight} in work, {depth.dead} dead ({kind})"
     if depth.dead:
         return Finding("bad", "queue", state, "Read the worker's log, then send them again.")
-    if depth.oldest_ms > OLD_MESSAGE_MS:
+    if (depth.oldest_ms or 0) > OLD_MESSAGE_MS:
         return Finding("bad", "queue", state, "Nobody settles: does `gatewayz work` run?")
     return Finding("ok", "queue", state)
 
@@ -190,12 +170,7 @@ async def _check_providers(target: Target, secrets: Secrets) -> list[Finding]:
     before = len(findings)
     http = HttpClient()
     try:
-        asked = [
-            _check_provider(http, provider, secrets)
-            for provider in providers.values()
-            if not (provider.local and provider.ports)
-        ]
-        findings += await asyncio.gather(*asked)
+        findings += await check_roster(http, providers.values(), secrets)
     finally:
         await http.aclose()
     if not any(f.mark == "ok" for f in findings[before:]):
@@ -228,37 +203,3 @@ def _check_catalog(catalog: Catalog) -> Finding:
     models = catalog.models()
     served = [model for model in models if catalog.servable(model.id)]
     return Finding("ok", "catalog", f"{len(served)} of {len(models)} models can be served")
-
-
-async def _check_provider(http: HttpClient, provider: Provider, secrets: Secrets) -> Finding:
-    if holds_our_key(provider, secrets):
-        mend = "Put the provider's own key there, or unset it."
-        state = f"{provider.credential} holds a Gatewayz key: ignored"
-        return Finding("warn", provider.name, state, mend)
-    if not can_call(provider, secrets):
-        return Finding("off", provider.name, f"not configured ({provider.credential})")
-    try:
-        answer = await http.request(
-            "GET",
-            provider.base_url + LISTING,
-            headers=_headers(provider, secrets),
-            timeout_s=PROBE_S,
-            max_bytes=MAX_LIST_BYTES,
-        )
-    except NetError as error:
-        mend = "Check the network of this machine: DNS, proxy, firewall."
-        return Finding("bad", provider.name, f"cannot be reached ({type(error).__name__})", mend)
-    if answer.status in (401, 403):
-        mend = f"Put a valid key into {provider.credential}."
-        return Finding("bad", provider.name, f"refuses the credential ({answer.status})", mend)
-    if answer.status == 402:
-        return Finding("bad", provider.name, "has no credit for us (402)", "Pay its bill.")
-    if answer.status >= 400:
-        return Finding("warn", provider.name, f"answers {answer.status}", "Try again later.")
-    state = "takes the credential" if provider.credential else "answers"
-    return Finding("ok", provider.name, state)
-
-
-def _headers(provider: Provider, secrets: Secrets) -> Mapping[str, str]:
-    secret = secrets.find(provider.credential) if provider.credential else None
-    return {} if secret is None else credential_headers(provider, secret)

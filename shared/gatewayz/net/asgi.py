@@ -13,22 +13,30 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
+OUTLIVES_CALLER = "gatewayz.outlives_caller"
 _LABEL = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class Call:
     """One HTTP request and its answer. The status is sent once; `end` is idempotent.
 
-    `cors`: headers that every answer to this caller carries.
+    `cors`: headers that every answer to this caller carries; `notes`: those that say what was
+    made of this request. `outlives_caller`: the server lets a request go on when its caller left
+    (net/server.py).
     """
 
     __slots__ = (
+        "_named",
         "_send",
         "bytes_sent",
+        "client",
         "cors",
         "ended",
+        "failed",
         "headers",
         "method",
+        "notes",
+        "outlives_caller",
         "path",
         "query",
         "receive",
@@ -41,23 +49,26 @@ class Call:
         self.query: str = scope.get("query_string", b"").decode("latin-1")
         self.headers: RawHeaders = scope["headers"]
         self.cors: RawHeaders = []
+        self.notes: RawHeaders = []
+        self.outlives_caller = OUTLIVES_CALLER in (scope.get("extensions") or ())
+        self.client: tuple[str, int] | None = scope.get("client")
         self.receive = receive
         self._send = send
+        # Backwards, so that the first of repeated headers stays.
+        self._named = dict(reversed(self.headers))
         self.started = False
         self.ended = False
+        self.failed = False  # it ends with an error before the first content
         self.bytes_sent = 0
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; `name` in lower case."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._named.get(name)
 
     @property
     def client_request_id(self) -> str | None:
         """The caller's own label, when it is 1–128 visible ASCII characters (D1)."""
-        label = self.header(b"x-request-id")
+        label = self._named.get(b"x-request-id")
         return label.decode() if label and _LABEL.fullmatch(label) else None
 
     async def start(self, status: int, headers: RawHeaders) -> None:
@@ -77,8 +88,11 @@ class Call:
 
     async def answer(self, status: int, body: bytes, headers: RawHeaders) -> None:
         """A whole answer; `headers` without content-length."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self.end(body)
+        self.started = self.ended = True
+        self.bytes_sent += len(body)
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def raw_headers(headers: Mapping[str, str]) -> RawHeaders:

@@ -6,6 +6,7 @@ drops its connection unless the body was read to the end. Never retries, never l
 """
 
 import asyncio
+import math
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
@@ -26,6 +27,8 @@ T = TypeVar("T")
 WHOLE_BUFFER_BYTES = 64 * 1024
 
 USER_AGENT = "gatewayz"
+# Far more than any body has; a number of any length is not read.
+MAX_LENGTH_DIGITS = 18
 # Shorter than the idle limits of common servers and load balancers, so that a reused connection
 # is rarely one that its server is just closing.
 IDLE_CONNECTION_S = 50.0
@@ -220,10 +223,12 @@ class HttpClient:
         connect_timeout_s: float = 2.0,
         max_idle_per_host: int = 256,
         extra_ca_pem: bytes | None = None,
+        pinned: tuple[str, str, int] | None = None,
     ) -> None:
         builder = (
             ClientBuilder()
             .user_agent(USER_AGENT)
+            .default_headers({"accept-encoding": "identity"})
             .no_proxy()
             .follow_redirects(False)
             .referer(False)
@@ -241,6 +246,8 @@ class HttpClient:
         )  # fmt: skip
         if extra_ca_pem is not None:
             builder = builder.add_root_certificate_pem(extra_ca_pem)
+        if pinned is not None:
+            builder = builder.resolve(*pinned)  # host, address, port: nobody resolves it again
         self._client: Client = builder.build()
 
     async def open(
@@ -297,15 +304,13 @@ class HttpClient:
         except PyreqwestError as error:
             raise _failure(error, ReadTimeout) from None
         try:
-            stream = HttpStream(request, response, _Limit())
-            parts: list[bytes] = []
-            size = 0
-            while part := await stream.read():
-                size += len(part)
-                if size > max_bytes:
-                    raise BodyTooLarge(f"the answer is larger than {max_bytes} bytes")
-                parts.append(part)
-            whole = parts[0] if len(parts) == 1 else b"".join(parts)
+            if _stated_bytes(response) <= max_bytes:
+                try:
+                    whole = bytes(await response.bytes())
+                except PyreqwestError as error:
+                    raise _failure(error, ReadTimeout) from None
+            else:
+                whole = await _read_whole(HttpStream(request, response, _Limit()), max_bytes)
             return HttpAnswer(response.status, response.headers, whole)
         finally:
             await request.__aexit__(None, None, None)
@@ -322,7 +327,6 @@ class HttpClient:
     ) -> StreamRequest:
         try:
             builder = self._client.request(method, url).headers(headers)
-            builder = builder.header("accept-encoding", "identity")
             builder = builder.streamed_read_buffer_limit(buffer_bytes)
             builder = builder.timeout(timedelta(seconds=max(total_s, 0.0)))
             if body is not None:
@@ -338,6 +342,28 @@ class HttpClient:
         # The library's thread is just handing over its last results: an interpreter that ends
         # while it does so aborts.
         await asyncio.sleep(LAST_RESULTS_S)
+
+
+def _stated_bytes(response: Response) -> float:
+    """The length of a plain body as its head states it, infinite when it does not.
+
+    The library holds a body to its stated length, so such a body needs no counting of ours.
+    """
+    length = response.get_header("content-length")
+    if length is None or not length.isdecimal() or response.get_header("content-encoding"):
+        return math.inf
+    return int(length[:MAX_LENGTH_DIGITS])
+
+
+async def _read_whole(stream: HttpStream, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := await stream.read():
+        size += len(part)
+        if size > max_bytes:
+            raise BodyTooLarge(f"the answer is larger than {max_bytes} bytes")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _failure(error: PyreqwestError, timeout: type[NetError]) -> NetError:

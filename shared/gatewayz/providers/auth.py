@@ -95,11 +95,16 @@ class Signer:
             now_ms=clock.now_ms(),
         )
 
-    def forget(self, provider: SignsIn) -> None:
-        """A credential was refused: get a new one for the next call, where it can be got."""
-        self._tokens.pop(provider.credential, None)
+    def forget(self, provider: SignsIn) -> bool:
+        """A credential was refused: get a new one for the next call; whether one can be got that
+        is worth trying, since the refused token was not fetched just now."""
         if identity := self._identities.get(provider.credential):
             identity.forget()
+        token = self._tokens.get(provider.credential)
+        if token is None or not token.aged:
+            return False
+        del self._tokens[provider.credential]
+        return True
 
     def _secret(self, provider: SignsIn) -> str:
         secret = self._find_secret(provider.credential)
@@ -160,6 +165,11 @@ class _Token:
     _good_until_s: float = 0.0
     _asked_s: float = float("-inf")
     _asking: "asyncio.Task[None] | None" = None
+
+    @property
+    def aged(self) -> bool:
+        """Old enough that another one may be taken where this was refused."""
+        return clock.monotonic_s() - self._asked_s >= RETRY_AFTER_S
 
     async def get(self) -> str:
         now_s = clock.monotonic_s()

@@ -5,17 +5,18 @@ URL, headers and credential come from the provider's row alone.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from gatewayz.core.errors import (
     TimeoutStage,
     UpstreamAuth,
     UpstreamBroken,
     UpstreamError,
+    UpstreamExhausted,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
 from gatewayz.dialects.exchange import Exchange
-from gatewayz.dialects.protocol import HttpRequest
 from gatewayz.net.http import (
     BodyTooLarge,
     ConnectFailed,
@@ -27,12 +28,20 @@ from gatewayz.net.http import (
     NetError,
     ReadTimeout,
 )
-from gatewayz.providers.config import Provider
+from gatewayz.providers.access import FindSecret, sign_in
+from gatewayz.providers.auth import Signer
+from gatewayz.providers.places import Places
+from gatewayz.providers.provider import Place, Provider
+
+T = TypeVar("T")
 
 MAX_ERROR_BYTES = 256 * 1024
 ERROR_BODY_TIMEOUT_S = 5.0
 # What a stream may come as; the second is the binary framing of one dialect.
 EVENT_STREAMS = ("text/event-stream", "application/vnd.amazon.eventstream")
+ACCEPT = {"content-type": "application/json", "accept": "*/*"}
+# Sign-ins that are the same for every call, so that their headers are made once.
+STATIC = ("bearer", "header")
 
 
 class ProviderClient:
@@ -43,35 +52,85 @@ class ProviderClient:
     def __init__(
         self,
         http: HttpClient,
-        find_secret: Callable[[str], str | None],
+        find_secret: FindSecret,
         refresh_secrets: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._http = http
         self._find_secret = find_secret
         self._refresh_secrets = refresh_secrets
+        self._signer = Signer(http, find_secret)
+        self._places = Places(find_secret)
         self._headers: dict[str, Mapping[str, str]] = {}
 
     async def send(
         self, provider: Provider, exchange: Exchange, *, timeout_s: float, max_bytes: int
     ) -> bytes:
         """The body of an answer of status 2xx; every other outcome is an UpstreamError."""
+        return await self._try(
+            provider, lambda at: self._send(provider, exchange, at, timeout_s, max_bytes)
+        )
+
+    async def open(
+        self, provider: Provider, exchange: Exchange, *, timeout_s: float, total_s: float
+    ) -> HttpStream:
+        """A stream of status 2xx in its dialect's form; the caller reads and closes it.
+
+        `timeout_s` is for the response head, `total_s` for the whole stream at most.
+        """
+        return await self._try(
+            provider, lambda at: self._open(provider, exchange, at, timeout_s, total_s)
+        )
+
+    async def _try(self, provider: Provider, attempt: Callable[[Place | None], Awaitable[T]]) -> T:
+        """Once; and once more when a refused credential has a newer one or is good elsewhere."""
+        self._places.check_rest(provider)
+        place = self._places.now(provider)
         try:
-            return await self._send(provider, exchange, timeout_s, max_bytes)
-        except UpstreamAuth:
-            if not await self._renewed():
-                raise
-            return await self._send(provider, exchange, timeout_s, max_bytes)
+            return await attempt(place)
+        except UpstreamExhausted as error:
+            self._places.rest(provider, error)
+            raise
+        except UpstreamAuth as error:
+            refused = error
+        if await self._renewed(provider):
+            try:
+                return await attempt(place)
+            except UpstreamAuth as error:
+                refused = error
+        for other in self._places.others(provider, place, refused):
+            try:
+                answer = await attempt(other)
+            except UpstreamAuth:
+                continue
+            self._places.learn(provider, other)
+            return answer
+        raise refused
+
+    async def _renewed(self, provider: Provider) -> bool:
+        """A credential was refused: was it rotated, so that the attempt is worth a second try?"""
+        way = sign_in(provider, self._find_secret)
+        fresh = way is not None and self._signer.forget(way)
+        if self._refresh_secrets is not None and await self._refresh_secrets():
+            fresh = True
+            self._headers.clear()
+        return fresh
 
     async def _send(
-        self, provider: Provider, exchange: Exchange, timeout_s: float, max_bytes: int
+        self,
+        provider: Provider,
+        exchange: Exchange,
+        place: Place | None,
+        timeout_s: float,
+        max_bytes: int,
     ) -> bytes:
-        request = exchange.request
+        url = self._places.url(provider, exchange, place)
+        headers = await self._sign(provider, exchange, url)
         try:
             answer = await self._http.request(
                 "POST",
-                provider.base_url + request.path,
-                headers=self._headers_for(provider, request),
-                body=request.body,
+                url,
+                headers=headers,
+                body=exchange.request.body,
                 timeout_s=timeout_s,
                 max_bytes=max_bytes,
             )
@@ -81,37 +140,22 @@ class ProviderClient:
             raise exchange.decode_error(answer.status, answer.headers, answer.body)
         return answer.body
 
-    async def open(
-        self, provider: Provider, exchange: Exchange, *, timeout_s: float, total_s: float
-    ) -> HttpStream:
-        """A stream of status 2xx in its dialect's form; the caller reads and closes it.
-
-        `timeout_s` is for the response head, `total_s` for the whole stream at most.
-        """
-        try:
-            return await self._open(provider, exchange, timeout_s, total_s)
-        except UpstreamAuth:
-            if not await self._renewed():
-                raise
-            return await self._open(provider, exchange, timeout_s, total_s)
-
-    async def _renewed(self) -> bool:
-        """A credential was refused: was it rotated, so that the attempt is worth a second try?"""
-        if self._refresh_secrets is None or not await self._refresh_secrets():
-            return False
-        self._headers.clear()
-        return True
-
     async def _open(
-        self, provider: Provider, exchange: Exchange, timeout_s: float, total_s: float
+        self,
+        provider: Provider,
+        exchange: Exchange,
+        place: Place | None,
+        timeout_s: float,
+        total_s: float,
     ) -> HttpStream:
-        request = exchange.request
+        url = self._places.url(provider, exchange, place)
+        headers = await self._sign(provider, exchange, url)
         try:
             stream = await self._http.open(
                 "POST",
-                provider.base_url + request.path,
-                headers=self._headers_for(provider, request),
-                body=request.body,
+                url,
+                headers=headers,
+                body=exchange.request.body,
                 timeout_s=timeout_s,
                 total_s=total_s,
             )
@@ -144,20 +188,22 @@ class ProviderClient:
             )
         return exchange.decode_error(stream.status, stream.headers, body)
 
-    def _headers_for(self, provider: Provider, request: HttpRequest) -> Mapping[str, str]:
+    async def _sign(self, provider: Provider, exchange: Exchange, url: str) -> Mapping[str, str]:
+        """The headers of a call, signed in as the provider's row says."""
+        own = exchange.request.headers
         known = self._headers.get(provider.slug)
-        if known is None:
-            known = self._headers[provider.slug] = self._build_headers(provider)
-        return {**request.headers, **known} if request.headers else known
-
-    def _build_headers(self, provider: Provider) -> Mapping[str, str]:
-        headers = {"content-type": "application/json", "accept": "*/*"}
-        if provider.credential:
-            secret = self._find_secret(provider.credential)
-            if secret is None:
-                raise UpstreamAuth("The provider has no credential here.", provider=provider.slug)
-            headers |= credential_headers(provider, secret)
-        return headers
+        if known is not None:
+            return {**own, **known} if own else known
+        way = sign_in(provider, self._find_secret)
+        static = {**ACCEPT, **provider.headers}
+        if way is None or way.auth.partition(":")[0] in STATIC:
+            if way is not None:
+                static = dict(await self._signer.sign(way, "POST", url, headers=static, body=b""))
+            self._headers[provider.slug] = static
+            return {**own, **static} if own else static
+        return await self._signer.sign(
+            way, "POST", url, headers={**own, **static}, body=exchange.request.body
+        )
 
 
 def credential_headers(provider: Provider, secret: str) -> dict[str, str]:

@@ -362,12 +362,16 @@ async def test_a_failed_renewal_leaves_the_good_token_and_is_tried_again_later(
 
 
 async def test_a_refused_token_or_a_changed_account_asks_anew(
-    http: HttpClient, endpoint: TokenEndpoint
+    http: HttpClient, endpoint: TokenEndpoint, time: FakeClock
 ) -> None:
     secrets = {"ACCOUNT_FILE": account(endpoint)}
     signer = Signer(http, secrets.get)
     await signed(signer, GOOGLE)
-    signer.forget(GOOGLE)
+    # One that was fetched just now is no better the next time.
+    assert not signer.forget(GOOGLE)
+    assert (await signed(signer, GOOGLE))["authorization"] == "Bearer token-1"
+    time.seconds += auth.RETRY_AFTER_S
+    assert signer.forget(GOOGLE)
     assert (await signed(signer, GOOGLE))["authorization"] == "Bearer token-2"
     secrets["ACCOUNT_FILE"] = account(endpoint, private_key_id="kid-2")
     assert (await signed(signer, GOOGLE))["authorization"] == "Bearer token-3"
