@@ -14,9 +14,10 @@ from google.genai import errors, types
 
 
 def connect(key: str) -> genai.Client:
-    # Left to itself, this release asks for /v1, where our list of models is.
-    options = types.HttpOptions(base_url=sys.argv[1], api_version="v1beta", timeout=20_000)
-    return genai.Client(api_key=key, http_options=options)
+    """As `sys.argv[2]` says: by default, with a version of the API, or as for its cloud."""
+    version = sys.argv[2] if sys.argv[2].startswith("v") else None
+    options = types.HttpOptions(base_url=sys.argv[1], api_version=version, timeout=20_000)
+    return genai.Client(api_key=key, http_options=options, vertexai=sys.argv[2] == "cloud")
 
 
 client = connect(os.environ["KEY"])
@@ -129,6 +130,11 @@ def count() -> Any:
 @step
 def unknown_model() -> Any:
     return client.models.generate_content(model="no/such-model", contents="hello")
+
+
+@step
+def count_unknown_model() -> Any:
+    return client.models.count_tokens(model="no/such-model", contents="hello").total_tokens
 
 
 @step

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import GenerationRequest
+from gatewayz.dialects.media import Medium
+from gatewayz.dialects.parts import Source
 from gatewayz.dialects.protocol import Client, Headers, HttpRequest, Reply, Upstream
 from gatewayz.dialects.translated import TranslatedAnswer, TranslatedStream, read_answer
 from gatewayz.pricing.usage import Usage
@@ -50,6 +52,7 @@ class Exchange(Protocol):
     """One attempt, both directions."""
 
     request: HttpRequest
+    target: Target
 
     def read_answer(self, raw: bytes) -> Delivered: ...
     def render_answer(self, answer: Any, report: UsageReport) -> bytes: ...
@@ -81,6 +84,24 @@ class ClientCall(ErrorWriter, Protocol):
     keepalive: bytes
     stream_type: str  # content type of a streamed answer
     counts: bool  # only the prompt is to be counted: nothing is generated
+
+    @property
+    def form(self) -> GenerationRequest:
+        """The request in the internal form."""
+        ...
+
+    @property
+    def has_media(self) -> bool:
+        """Whether the prompt holds more than text."""
+        ...
+
+    def embed(self, fetched: Mapping[str, Source]) -> None:
+        """Put what was fetched in the place of its addresses."""
+        ...
+
+    def place(self, medium: Medium) -> str:
+        """Where a medium stands in what the client sent."""
+        ...
 
     def encode_count(self, tokens: int) -> bytes:
         """The answer to a call that only counts."""

@@ -39,7 +39,7 @@ class Target:
     drop: frozenset[str] = frozenset()
     rename: Mapping[str, str] = field(default_factory=dict)
     clamp: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     stream_usage: StreamUsage = "stream_options"
     usage: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -48,6 +48,7 @@ class Target:
     quirks: frozenset[str] = frozenset()  # flags that a dialect's writer or reader implements
     max_output_tokens: int | None = None  # what the model can write at most, if known
     reasons: bool | None = None  # False: asking it to reason would be refused
+    dialect: str = ""  # in which it is called; "" is its provider's main one
 
 
 class UsageReport(NamedTuple):
@@ -61,3 +62,6 @@ class UsageReport(NamedTuple):
     provider: str = ""
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    units: Mapping[str, int] = {}  # what was billed, by class
+    prompt_cost_nanos: int = 0  # of the cost, what is not for what was written
+    cache_savings_nanos: int = 0  # what the cached tokens would have cost more

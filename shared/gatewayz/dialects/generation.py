@@ -82,7 +82,8 @@ class Reasoning:
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """`extras` here and below belong to `dialect`. `headers` are those of the caller that a
-    provider of the same dialect may get (lower case, allow-listed by the reader)."""
+    provider of the same dialect may get (lower case, allow-listed by the reader). `ignored` names
+    fields that no provider may get and nobody here acts on."""
 
     dialect: str
     model: str
@@ -114,6 +115,7 @@ class GenerationRequest:
     cache: CacheMark | None = None
     cache_key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
     extras: Extras = field(default_factory=dict)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gatewayz.core.errors import InvalidRequest
+from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import GenerationRequest
+from gatewayz.dialects.rules import apply_rules, refusal
 
 # Losing one of these changes what the caller gets back, so it is never dropped.
 HARMFUL = ("tools", "tool_choice", "stop", "response_format", "n")
@@ -33,8 +35,21 @@ HARMLESS = (
 )
 # Fields beyond the form that promise something of the answer.
 HARMFUL_EXTRAS: Mapping[str, frozenset[str]] = {
-    "openai_chat": frozenset({"web_search_options", "audio", "modalities"}),
+    "openai_chat": frozenset({"web_search_options", "audio", "modalities", "plugins"}),
+    "openai_responses": frozenset({"tool_choice"}),
+    "openai_completions": frozenset({"web_search_options"}),
     "anthropic": frozenset({"container", "mcp_servers"}),
+    "google": frozenset(
+        {
+            "cachedContent",
+            "generationConfig.responseModalities",
+            "generationConfig.speechConfig",
+            "generationConfig.imageConfig",
+            "generationConfig.responseMimeType",
+            "generationConfig.responseSchema",
+            "generationConfig.responseFormat",
+        }
+    ),
 }
 # Where a dialect's word for a field is not the form's.
 WORDS: Mapping[str, Mapping[str, str]] = {
@@ -43,6 +58,14 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "max_output_tokens": "max_tokens",
         "reasoning": "reasoning_effort",
         "cache": "cache_control",
+        "cache_key": "prompt_cache_key",
+    },
+    "openai_completions": {"max_output_tokens": "max_tokens"},
+    "openai_responses": {
+        "parallel_tools": "parallel_tool_calls",
+        "response_format": "text.format",
+        "verbosity": "text.verbosity",
+        "logprobs": "include",
         "cache_key": "prompt_cache_key",
     },
     "anthropic": {
@@ -54,6 +77,43 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "user": "metadata.user_id",
         "cache": "cache_control",
     },
+    "google": {
+        "max_output_tokens": "generationConfig.maxOutputTokens",
+        "temperature": "generationConfig.temperature",
+        "top_p": "generationConfig.topP",
+        "top_k": "generationConfig.topK",
+        "stop": "generationConfig.stopSequences",
+        "seed": "generationConfig.seed",
+        "n": "generationConfig.candidateCount",
+        "presence_penalty": "generationConfig.presencePenalty",
+        "frequency_penalty": "generationConfig.frequencyPenalty",
+        "logprobs": "generationConfig.responseLogprobs",
+        "top_logprobs": "generationConfig.logprobs",
+        "response_format": "generationConfig.responseSchema",
+        "reasoning": "generationConfig.thinkingConfig",
+        "tool_choice": "toolConfig.functionCallingConfig",
+        "service_tier": "serviceTier",
+    },
+}
+# A field of any target's wire → the form's name for it: rows speak of the target's.
+FIELDS: Mapping[str, str] = {
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "maxTokens"), "max_output_tokens"),
+    "maxOutputTokens": "max_output_tokens",
+    "topP": "top_p",
+    "p": "top_p",
+    "topK": "top_k",
+    "k": "top_k",
+    "stop_sequences": "stop",
+    "stopSequences": "stop",
+    "candidateCount": "n",
+    "presencePenalty": "presence_penalty",
+    "frequencyPenalty": "frequency_penalty",
+    "responseLogprobs": "logprobs",
+    **dict.fromkeys(("reasoning_effort", "thinking", "thinkingConfig"), "reasoning"),
+    "parallel_tool_calls": "parallel_tools",
+    "toolConfig": "tool_choice",
+    "prompt_cache_key": "cache_key",
+    **dict.fromkeys(("responseSchema", "responseJsonSchema"), "response_format"),
 }
 
 
@@ -69,7 +129,7 @@ class Losses:
 
     def __init__(self, request: GenerationRequest) -> None:
         self._request = request
-        self._names: dict[str, None] = {}
+        self._names: dict[str, None] = dict.fromkeys(request.ignored)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,13 +143,20 @@ class Losses:
         """`words` are the caller's."""
         self._names[words] = None
 
-    def refuse(self, where: str, what: str) -> InvalidRequest:
+    def refuse(self, where: str, what: str = "The parameter is not supported.") -> InvalidRequest:
         """The error for a part that must not get lost; `where` is its place in the request."""
-        return InvalidRequest(
-            f"{what} This model's providers cannot take '{where}'.",
-            param=where,
-            code="unsupported_parameter",
-        )
+        return refusal(where, what)
+
+    def rules(self, body: JsonObject, target: Target, *, own: bool) -> None:
+        """Apply a provider's row to the written body, and name what it drops in the caller's
+        words: those of the body itself when the dialects are the same."""
+
+        for name in apply_rules(body, target, str if own else self.said):
+            self.drop_as(name)
+
+    def said(self, name: str) -> str:
+        """The caller's word for a field of the target's wire."""
+        return word(self._request, FIELDS.get(name, name))
 
     def leave(self, taken: Collection[str]) -> None:
         """Drop all harmless fields that are set and not `taken`; InvalidRequest for others."""
@@ -97,7 +164,7 @@ class Losses:
         for name in HARMFUL:
             value = getattr(request, name)
             if name not in taken and value and (name != "n" or value != 1):
-                raise self.refuse(word(request, name), "The parameter is not supported.")
+                raise self.refuse(word(request, name))
         for name in HARMLESS:
             if name not in taken and getattr(request, name) is not None:
                 self.drop(name)
@@ -107,10 +174,10 @@ class Losses:
         harmful = HARMFUL_EXTRAS.get(self._request.dialect, frozenset())
         for name, value in extras.items():
             if not place and name in harmful and not _says_nothing(name, value):
-                raise self.refuse(name, "The parameter is not supported.")
+                raise self.refuse(name)
             if value is not None:
                 self._names[f"{place}.{name}" if place else name] = None
 
 
 def _says_nothing(name: str, value: Any) -> bool:
-    return value is None or (name == "modalities" and value == ["text"])
+    return value is None or value == [] or (name == "modalities" and value == ["text"])

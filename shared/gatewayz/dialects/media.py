@@ -7,15 +7,31 @@ to be fetched, `with_bytes` puts it in.
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
+from gatewayz.dialects.form import JsonObject
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.parts import Audio, File, Image, Message, Part, Source, ToolResult, Video
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*?;base64,", re.IGNORECASE)
 _WEB_URL = re.compile(r"https?://", re.IGNORECASE)
 _HEAD_CHARS = 64
+# The words of catalogs for the kinds of parts.
+KINDS: Mapping[type[Part], str] = {Image: "image", File: "file", Audio: "audio", Video: "video"}
+# What a kind may be, by the beginning of its media type. A file may be anything that is none of
+# the others.
+_TYPES: Mapping[str, tuple[str, ...]] = {
+    "image": ("image/",),
+    "audio": ("audio/",),
+    "video": ("video/",),
+    "file": ("application/", "text/", "image/", "audio/", "video/"),
+}
+# Both alphabets of base64, and the blanks that some writers break it with.
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
+_BLANKS = b" \r\n\t"
+_CHECKED_CHARS = 256 * 1024
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -85,3 +101,111 @@ def _embed(part: Part, fetched: Mapping[str, Source]) -> Part:
     if isinstance(part, Image | File | Audio | Video) and part.source.kind == "url":
         return replace(part, source=fetched.get(part.source.value, part.source))
     return part
+
+
+# ---------------------------------------------------------------- what a prompt holds
+
+
+class Medium(NamedTuple):
+    """A picture, file, sound or film of a prompt. `kind` is a word of KINDS."""
+
+    kind: str
+    source: Source
+
+    @property
+    def remote(self) -> bool:
+        """Whether it stands at a web address."""
+        return self.source.kind == "url" and _WEB_URL.match(self.source.value) is not None
+
+    @property
+    def whole(self) -> bool:
+        """Whether its bytes, if it has them, can be read."""
+        return self.source.kind != "data" or is_base64(self.source.value)
+
+    def fits(self, mime: str) -> bool:
+        """Whether what is of type `mime` may stand in its place."""
+        return mime.startswith(_TYPES[self.kind])
+
+
+def media_of(request: GenerationRequest) -> Iterator[Medium]:
+    """Every medium of the prompt, in order; text files are text."""
+    for message in request.messages:
+        for part in _flat(message.parts):
+            if isinstance(part, Image | File | Audio | Video) and part.source.kind != "text":
+                yield Medium(KINDS[type(part)], part.source)
+
+
+def is_base64(text: str) -> bool:
+    """Whether `text` is base64 of either alphabet; never copies it as a whole."""
+    stripped = text.rstrip()
+    data = stripped.rstrip("=")
+    if len(stripped) - len(data) > 2 or not data.isascii():
+        return False
+    blanks = 0
+    for start in range(0, len(data), _CHECKED_CHARS):
+        rest = data[start : start + _CHECKED_CHARS].encode().translate(None, _BASE64)
+        if rest.translate(None, _BLANKS):
+            return False
+        blanks += len(rest)
+    return (len(data) - blanks) % 4 != 1 and len(data) > blanks
+
+
+def source_of(body: bytes, mime: str) -> Source:
+    return Source("data", base64.b64encode(body).decode(), mime)
+
+
+def locate(body: JsonObject, value: str) -> str:
+    """Where in the caller's own body the part with `value` stands: "messages[2].content[1]"; the
+    first field of the prompt when it is nowhere to be found."""
+    return _find(body, value, "") or next((n for n in _PROMPTS if n in body), "messages")
+
+
+_PROMPTS = ("messages", "input", "contents", "prompt")
+
+
+def _find(holder: Any, value: str, where: str) -> str:
+    if type(holder) is dict:
+        for name, inner in holder.items():
+            if type(inner) is str:
+                if inner == value or (len(inner) > len(value) and inner.endswith(value)):
+                    return where
+            elif found := _find(inner, value, f"{where}.{name}" if where else name):
+                # The part is what stands in a list; what is further in are its fields.
+                return found if "[" not in where or "[" in found[len(where) :] else where
+    elif type(holder) is list:
+        for index, inner in enumerate(holder):
+            if found := _find(inner, value, f"{where}[{index}]"):
+                return found
+    return ""
+
+
+class HoldsMedia:
+    """What calls of every client dialect share: the media of their prompt.
+
+    A call has `_body`, as its client sent it, and `_form`, what it was read into.
+    """
+
+    _body: JsonObject
+    _form: GenerationRequest | None
+    # Addresses were replaced by bytes: the body is not what is to be sent any more.
+    embedded = False
+
+    @property
+    def form(self) -> GenerationRequest:
+        """The request in the internal form."""
+        assert self._form is not None
+        return self._form
+
+    @property
+    def has_media(self) -> bool:
+        """Whether the prompt holds more than text."""
+        return next(media_of(self.form), None) is not None
+
+    def embed(self, fetched: Mapping[str, Source]) -> None:
+        """Put what was fetched in the place of its addresses."""
+        self._form = with_bytes(self.form, fetched)
+        self.embedded = True
+
+    def place(self, medium: Medium) -> str:
+        """Where a medium stands in what the client sent."""
+        return locate(self._body, medium.source.value)

@@ -1,15 +1,65 @@
-"""A provider's row applied to a request body: what it refuses, names otherwise, bounds, wants."""
+"""A provider's row applied to a request body: what it refuses, names otherwise, bounds, wants.
 
+What does no harm to miss is dropped and named; what would change the answer is refused.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
+from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects.form import JsonObject, Target
 
+# Fields of the wire without which the answer is another one, and values that ask for nothing.
+HARMFUL_FIELDS: dict[str, tuple[Any, ...]] = {
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("auto", "none"),
+    "function_call": ("auto", "none"),
+    "toolConfig": ({},),
+    "stop": ("", []),
+    "stop_sequences": ([],),
+    "stopSequences": ([],),
+    "response_format": ({"type": "text"},),
+    "responseSchema": (),
+    "responseJsonSchema": (),
+    "n": (1,),
+    "best_of": (1,),
+    "candidateCount": (1,),
+    "audio": (),
+    "modalities": (["text"], []),
+    "responseModalities": (["TEXT"], []),
+    "web_search_options": (),
+    "suffix": ("",),
+    "echo": (False,),
+}
 
-def apply_rules(body: JsonObject, target: Target) -> list[str]:
-    """Change `body` in place; the fields that were there and are dropped."""
-    dropped = [name for name in sorted(target.drop) if name in body]
+
+def refusal(where: str, what: str = "The parameter is not supported.") -> InvalidRequest:
+    """The error for a part of a request that must not get lost; `where` is its place."""
+    return InvalidRequest(
+        f"{what} This model's providers cannot take '{where}'.",
+        param=where,
+        code="unsupported_parameter",
+    )
+
+
+def drop_fields(
+    body: JsonObject, names: frozenset[str], said: Callable[[str], str] = str
+) -> list[str]:
+    """Take these fields out of `body`; those that were there, as they are `said` by the caller.
+    InvalidRequest for one that must not get lost."""
+    dropped = [name for name in sorted(names) if name in body]
     for name in dropped:
-        del body[name]
+        said_nothing = body.pop(name)
+        nothing = HARMFUL_FIELDS.get(name)
+        if nothing is not None and said_nothing is not None and said_nothing not in nothing:
+            raise refusal(said(name))
+    return [said(name) for name in dropped]
+
+
+def apply_rules(body: JsonObject, target: Target, said: Callable[[str], str] = str) -> list[str]:
+    """Change `body` in place as the row says; what is dropped, as drop_fields() gives it."""
+    dropped = drop_fields(body, target.drop, said) if target.drop else []
     for name, (low, high) in target.clamp.items():
         value: Any = body.get(name)
         if type(value) in (int, float):

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -70,10 +69,11 @@ class Stripe:
         self.livemode = livemode
         self.objects: dict[str, dict[str, Object]] = {kind: {} for kind in SHAPES}
         self.events: list[Object] = []
-        self._numbers = itertools.count(1)
+        self.numbers = 0
 
     def new_id(self, kind: str) -> str:
-        number = next(self._numbers)
+        self.numbers += 1
+        number = self.numbers
         noise = hashlib.sha256(f"{kind}{number}".encode()).hexdigest()[:16]
         return f"{PREFIXES[kind]}_{number:06d}{noise}"
 

@@ -80,6 +80,8 @@ class FakeStripe:
         self.checkout = Checkout(self.stripe, self.payments, self.subscriptions, url=url)
         self.deliveries = Deliveries(self.stripe)
         self.requests: list[tuple[str, str, Params]] = []
+        # Told of every change, when somebody keeps the account.
+        self.on_change: Callable[[], None] = lambda: None
         self._kept: dict[str, Kept] = {}
         self._posts = self._acts()
         self.app = Starlette(
@@ -326,6 +328,7 @@ class FakeStripe:
 
     def _mail(self) -> None:
         """Send in the background, one round at a time, unless the mail is held back."""
+        self.on_change()
         if self.deliveries.manners.hold or not self.deliveries.endpoints:
             return
         if self._posting is None or self._posting.done():

@@ -282,6 +282,8 @@ def _grown(part: Part, event: Event) -> Part:
             return Text(text, (*citations, citation), extras=part.extras)
         case Text(text, citations), TextDelta(_, more):
             return Text(text + more, citations, extras=part.extras)
+        case Text(text, citations), SignatureDelta(_, signature, origin):
+            return Text(text, citations, signature, origin, extras=part.extras)
         case Refusal(text), TextDelta(_, more):
             return Refusal(text + more)
         case Thinking(), ThinkingDelta(_, more):

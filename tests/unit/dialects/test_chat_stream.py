@@ -431,7 +431,11 @@ def test_D25_the_openrouter_style_always_shows_usage_with_a_choice() -> None:
     last = list(events(run(stream("openrouter"), HELLO + STOP + DONE)))[-1]
     assert last["choices"][0]["finish_reason"] == "stop"
     assert last["usage"]["cost"] == 0.00123
-    assert last["usage"]["cost_details"] == {"upstream_inference_cost": None}
+    assert last["usage"]["cost_details"] == {
+        "upstream_inference_cost": None,
+        "upstream_inference_prompt_cost": 0,
+        "upstream_inference_completions_cost": 0.00123,
+    }
     assert last["usage"]["is_byok"] is False
 
 
@@ -485,9 +489,15 @@ def test_the_upstreams_own_price_is_read_but_shown_only_as_upstream_cost() -> No
         prompt_tokens=1,
         completion_tokens=1,
         upstream_cost_nanos=500_000_000,
+        prompt_cost_nanos=200_000_000,
     )
     shown = list(events(reader.close(report)))[-1]["usage"]
-    assert (shown["cost"], shown["cost_details"]) == (0.6, {"upstream_inference_cost": 0.5})
+    assert shown["cost"] == 0.6
+    assert shown["cost_details"] == {
+        "upstream_inference_cost": 0.5,
+        "upstream_inference_prompt_cost": 0.2,
+        "upstream_inference_completions_cost": 0.4,
+    }
     assert "market_cost" not in shown
 
 

@@ -19,13 +19,11 @@ from gatewayz.dialects.events import (
     Event,
     Failed,
     TextDelta,
-    UsageSeen,
 )
 from gatewayz.dialects.form import Style
 from gatewayz.dialects.generation import Choice, Finish, Generation
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.openai_completions.codec import OPENAI_COMPLETIONS as COMPLETIONS
-from gatewayz.dialects.openai_completions.prompts import joined, renumber
 from gatewayz.dialects.openai_completions.wire import NAME
 from gatewayz.dialects.parts import Text, Thinking
 from gatewayz.dialects.translated import TranslatedStream, read_answer
@@ -142,18 +140,6 @@ def test_F33_what_is_no_completion_raises(body: bytes) -> None:
 def test_F37_an_error_in_a_good_answer_raises_its_own_class() -> None:
     with pytest.raises(UpstreamError):
         COMPLETIONS.decode_answer(b'{"error":{"message":"x","code":503}}', TARGET)
-
-
-def test_answers_to_several_prompts_become_one() -> None:
-    one = COMPLETIONS.decode_answer(orjson.dumps(WHOLE), TARGET)
-    whole = joined([one, one])
-    assert [c.parts for c in whole.choices] == [c.parts for c in one.choices] * 2
-    assert whole.usage == Usage({"input": 2, "output": 6})
-    assert whole.raw_usage is not None
-    assert whole.raw_usage["total_tokens"] == 8
-    assert renumber(TextDelta(0, "a", 1), 2) == TextDelta(0, "a", 3)
-    seen = UsageSeen(None, {})
-    assert renumber(seen, 2) is seen
 
 
 # ---------------------------------------------------------------- streamed

@@ -13,7 +13,6 @@ from gatewayz.dialects.form import Target
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.openai_completions.codec import OPENAI_COMPLETIONS as COMPLETIONS
-from gatewayz.dialects.openai_completions.prompts import split
 from gatewayz.dialects.openai_completions.wire import NAME
 from gatewayz.dialects.openai_completions.write_request import forward_request
 from gatewayz.dialects.openai_responses.codec import OPENAI_RESPONSES
@@ -114,15 +113,6 @@ def test_a_field_that_does_not_fit_is_named(fields: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read(**fields)
     assert refused.value.param in fields
-
-
-def test_several_prompts_are_asked_one_by_one_where_a_target_wants_that() -> None:
-    one, two = split(read(["a", "b"], n=2, echo=True))
-    assert (one.n, two.n) == (2, 2)
-    echo = Opaque(NAME, {"type": "echo", "echo": True})
-    assert one.messages == (Message("user", (Text("a"), echo)),)
-    assert two.messages[0].parts[0] == Text("b")
-    assert split(one) == (one,)
 
 
 def test_a_conversation_is_no_prompt() -> None:

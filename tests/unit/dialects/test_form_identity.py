@@ -22,7 +22,7 @@ from gatewayz.dialects.events import (
 )
 from gatewayz.dialects.form import Target
 from gatewayz.dialects.generation import Choice, Finish, Generation, GenerationRequest
-from gatewayz.dialects.openai_chat import think_tags, write_request
+from gatewayz.dialects.openai_chat import quirks, think_tags, write_request
 from gatewayz.dialects.parts import Part, Refusal, Text, Thinking, ToolCall
 from gatewayz.dialects.registry import CLIENTS, UPSTREAMS
 from tests.unit.dialects.exchanges import REPORT, gather, reply
@@ -30,7 +30,8 @@ from tests.unit.dialects.forms import parts_of, requests_of
 
 # All that the plain protocol leaves out, so that everything can be said.
 TARGET = Target(
-    "native", quirks=write_request.QUIRKS - {write_request.TEXT_ONLY} - think_tags.QUIRKS
+    "native",
+    quirks=write_request.QUIRKS - {write_request.TEXT_ONLY} - think_tags.QUIRKS - quirks.QUIRKS,
 )
 DIALECTS = ("openai_chat", "anthropic")
 STEADY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

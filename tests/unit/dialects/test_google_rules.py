@@ -71,8 +71,10 @@ def read(**body: Any) -> GenerationRequest:
         ("/v1beta/tunedModels/x:generateContent", ("tunedModels/x", "generateContent")),
         (
             "/v1/projects/p/locations/l/publishers/google/models/m:streamGenerateContent",
-            ("m", "streamGenerateContent"),
+            ("google/m", "streamGenerateContent"),
         ),
+        ("/v1beta1/publishers/a/models/b:free:countTokens", ("a/b:free", "countTokens")),
+        ("/v1/models/publishers/a/models/b:generateContent", ("a/b", "generateContent")),
         (
             "/v1beta/models/accounts/a/models/b:generateContent",
             ("accounts/a/models/b", "generateContent"),
@@ -238,7 +240,7 @@ def test_what_does_no_harm_is_dropped_by_name() -> None:
     "asked",
     [
         request(stop=tuple("abcdef")),
-        request(tools=(Opaque("openai_chat", {"type": "web_search"}),)),
+        request(tools=(Opaque("openai_chat", {"type": "mcp"}),)),
         request(Message("user", (Image(Source("id", "file_1")),))),
         request(Message("user", (Opaque("anthropic", {"type": "container"}),))),
     ],

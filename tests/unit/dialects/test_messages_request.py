@@ -227,9 +227,9 @@ def test_what_does_no_harm_is_dropped_under_the_callers_own_name() -> None:
     ("body", "param"),
     [
         ({"n": 2}, "n"),
-        ({"web_search_options": {}}, "web_search_options"),
+        ({"plugins": [{"id": "file-parser"}]}, "plugins"),
         ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+        ({"tools": [{"type": "code_interpreter"}]}, "tools[0]"),
     ],
 )
 def test_what_would_be_missed_is_refused_by_name(body: JsonObject, param: str) -> None:
@@ -388,10 +388,13 @@ def test_a_signature_of_a_tool_call_comes_back_to_the_call() -> None:
     request = CLIENTS["anthropic"].decode_request(_messages(hidden, USE))
     (call,) = request.messages[1].parts
     assert (call.signature, call.origin) == ("g1", "google")  # type: ignore[union-attr]
-    there = UPSTREAMS["openai_chat"].encode_request(request, Target("native"))
-    message = orjson.loads(there.body)["messages"][1]
-    extra = message["tool_calls"][0]["extra_content"]
-    assert extra == {"google": {"thought_signature": "g1"}}
+    there = UPSTREAMS["openai_chat"].encode_request(request, Target("native", family="google"))
+    (sent,) = orjson.loads(there.body)["messages"][1]["tool_calls"]
+    assert sent["extra_content"] == {"google": {"thought_signature": "g1"}}
+    elsewhere = UPSTREAMS["openai_chat"].encode_request(request, Target("native"))
+    (sent,) = orjson.loads(elsewhere.body)["messages"][1]["tool_calls"]
+    assert "extra_content" not in sent
+    assert "messages.thinking" in elsewhere.dropped
 
 
 # ---------------------------------------------------------------- what clients may send

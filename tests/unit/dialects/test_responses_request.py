@@ -12,6 +12,7 @@ from gatewayz.dialects.form import Target
 from gatewayz.dialects.generation import Reasoning, ResponseFormat, ToolChoice
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.openai_responses.codec import OPENAI_RESPONSES as RESPONSES
+from gatewayz.dialects.openai_responses.exchange import ResponsesCall
 from gatewayz.dialects.openai_responses.request import forward_request, passes
 from gatewayz.dialects.openai_responses.write_items import CACHE_BREAKPOINT, THOUGHTS_BACK
 from gatewayz.dialects.parts import (
@@ -23,6 +24,8 @@ from gatewayz.dialects.parts import (
     ToolCall,
     ToolResult,
 )
+from tests.unit.dialects import recorded
+from tests.unit.dialects.exchanges import REPORT, reply
 
 TARGET = Target("native")
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
@@ -106,11 +109,11 @@ def test_asking_for_no_store_is_fine(fields: Any) -> None:
 
 
 def test_built_in_tools_pass_to_their_own_dialect_and_are_refused_elsewhere() -> None:
-    request = read(tools=[{"type": "web_search"}, FUNCTION], tool_choice={"type": "web_search"})
-    assert sent(request)["tools"] == [{"type": "web_search"}, FUNCTION]
-    assert sent(request)["tool_choice"] == {"type": "web_search"}
+    request = read(tools=[{"type": "mcp"}, FUNCTION], tool_choice={"type": "mcp"})
+    assert sent(request)["tools"] == [{"type": "mcp"}, FUNCTION]
+    assert sent(request)["tool_choice"] == {"type": "mcp"}
     for other in (OPENAI_CHAT, ANTHROPIC):
-        with pytest.raises(InvalidRequest, match="web_search") as refused:
+        with pytest.raises(InvalidRequest, match="mcp") as refused:
             other.encode_request(request, TARGET)
         assert refused.value.param == "tools[0]"
 
@@ -306,3 +309,57 @@ def test_a_providers_row_bounds_renames_and_drops() -> None:
     assert (body["temperature"], body["max_tokens"]) == (1.0, 9)
     assert "user" in written.dropped
     assert not {"user", "reasoning", "max_output_tokens"} & body.keys()
+
+
+# ---------------------------------------------------------------- tools in groups
+
+GROUP: Any = {
+    "type": "namespace",
+    "name": "agents",
+    "description": "Other agents.",
+    "tools": [{"type": "function", "name": "close", "parameters": {"type": "object"}}],
+}
+
+
+def test_a_group_of_tools_is_opened_for_others_and_its_calls_come_back_with_its_name() -> None:
+    called = {
+        "type": "function_call", "call_id": "c1", "namespace": "agents", "name": "close",
+        "arguments": "{}",
+    }  # fmt: skip
+    done = {"type": "function_call_output", "call_id": "c1", "output": "closed"}
+    user = {"role": "user", "content": "go"}
+    body = {"model": "m", "input": [user, called, done], "tools": [GROUP, FUNCTION]}
+    call = ResponsesCall(body, {})
+    own = call.exchange("openai_responses", TARGET, reply(), None)
+    assert orjson.loads(own.request.body)["tools"] == [GROUP, FUNCTION]
+
+    exchange = call.exchange("openai_chat", TARGET, reply(), None)
+    made = orjson.loads(exchange.request.body)
+    assert [t["function"]["name"] for t in made["tools"]] == ["agents__close", FUNCTION["name"]]
+    (history,) = made["messages"][1]["tool_calls"]
+    assert history["function"]["name"] == "agents__close"
+
+    again = {"id": "c2", "type": "function"}
+    again["function"] = {"name": "agents__close", "arguments": "{}"}  # type: ignore[assignment]
+    message = {"role": "assistant", "content": None, "tool_calls": [again]}
+    answer = {"id": "x", "choices": [{"message": message, "finish_reason": "tool_calls"}]}
+    shown = exchange.render_answer(exchange.read_answer(orjson.dumps(answer)), REPORT)
+    (item,) = orjson.loads(shown)["output"]
+    assert (item["namespace"], item["name"]) == ("agents", "close")
+
+    stream = exchange.open_stream()
+    chunk = {"choices": [{"delta": {"tool_calls": [{"index": 0, **again}]}}]}
+    ended = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    raw = b"".join(b"data: " + orjson.dumps(part) + b"\n\n" for part in (chunk, ended))
+    out = stream.feed(raw) + stream.close(REPORT)
+    items = [e["item"] for e in recorded.events(out) if e["type"] == "response.output_item.done"]
+    assert [(i["namespace"], i["name"]) for i in items] == [("agents", "close")]
+
+
+@pytest.mark.parametrize("tool", [None, 1, [], {}, {"type": []}, {"type": {}, "name": "f"}])
+def test_allowed_tools_of_any_kind_are_a_choice_of_this_dialect_alone(tool: Any) -> None:
+    """Found by looking for new examples: a type that is no word."""
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [tool]}
+    request = read(tools=[FUNCTION], tool_choice=choice)
+    assert request.tool_choice is None
+    assert sent(request)["tool_choice"] == choice

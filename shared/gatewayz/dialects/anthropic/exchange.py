@@ -1,12 +1,11 @@
 """Messages as a client's call: passed through to providers of the same dialect, else translated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import orjson
 
-from gatewayz.core.errors import GatewayError, UpstreamError
-from gatewayz.dialects.anthropic.answer import MessagesAnswer, decode_answer, encode_answer
+from gatewayz.core.errors import GatewayError
+from gatewayz.dialects.anthropic.answer import decode_answer, encode_answer
 from gatewayz.dialects.anthropic.codec import ANTHROPIC
 from gatewayz.dialects.anthropic.errors import decode_error, encode_error
 from gatewayz.dialects.anthropic.request import forward_request, passes
@@ -20,35 +19,19 @@ from gatewayz.dialects.exchange import (
     translate,
     with_limit,
 )
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
-from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
+from gatewayz.dialects.form import JsonObject, Style, Target
+from gatewayz.dialects.media import HoldsMedia
+from gatewayz.dialects.passthrough import PassedExchange, Passing
+from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.size import prompt_tokens
 
 COUNT_PATH = "/count_tokens"
 
 
-@dataclass(slots=True)
-class MessagesExchange:
-    """Bytes through: only id, model and usage are ours."""
-
-    request: HttpRequest
-    target: Target
-    reply: Reply
-
-    def read_answer(self, raw: bytes) -> MessagesAnswer:
-        return decode_answer(raw, self.target)
-
-    def render_answer(self, answer: MessagesAnswer, report: UsageReport) -> bytes:
-        return encode_answer(answer, self.reply, report)
-
-    def open_stream(self) -> MessagesStream:
-        return MessagesStream(self.reply, self.target)
-
-    def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
-        return decode_error(self.target, status, headers, body)
+PASSING = Passing(decode_answer, encode_answer, MessagesStream, decode_error)
 
 
-class MessagesCall:
+class MessagesCall(HoldsMedia):
     """A Messages request as its client sent it."""
 
     name = NAME
@@ -76,13 +59,14 @@ class MessagesCall:
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
-        if upstream == NAME and passes(target):
-            form = with_limit(self._form, limit_tokens)
-            return MessagesExchange(forward_request(self._body, form, target), target, reply)
+        if upstream == NAME and passes(target) and not self.embedded:
+            form = with_limit(self.form, limit_tokens)
+            request = forward_request(self._body, form, target)
+            return PassedExchange(PASSING, request, target, reply)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]
-        return translate(ANTHROPIC, other, self._form, target, reply, limit_tokens)
+        return translate(ANTHROPIC, other, self.form, target, reply, limit_tokens)
 
     def encode_error(
         self, error: GatewayError, *, style: Style, request_id: str | None

@@ -8,6 +8,7 @@ from gatewayz.dialects.anthropic.read_blocks import read_cache, read_content
 from gatewayz.dialects.anthropic.wire import FAMILY, NAME, caller_headers
 from gatewayz.dialects.checks import MAX_TOKENS_LIMIT, wrong
 from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.gateway_fields import ignored, stays_here
 from gatewayz.dialects.generation import (
     FunctionTool,
     GenerationRequest,
@@ -16,7 +17,6 @@ from gatewayz.dialects.generation import (
     Tool,
     ToolChoice,
 )
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 from gatewayz.dialects.parts import Message, Opaque, Part, Role, ToolResult
 
 MAX_STOPS = 8192
@@ -67,15 +67,14 @@ def decode_request(
         service_tier=checks.text(body, "service_tier", most=64),
         cache=read_cache(body, ""),
         headers=caller_headers(headers),
+        ignored=ignored(body),
         extras=_read_extras(body, config),
     )
 
 
 def _read_extras(body: JsonObject, config: JsonObject) -> JsonObject:
     extras = {
-        name: value
-        for name, value in checks.rest(body, _READ).items()
-        if name not in GATEWAY_FIELDS and not name.startswith(GATEWAY_PREFIXES)
+        name: value for name, value in checks.rest(body, _READ).items() if not stays_here(name)
     }
     more = checks.rest(config, frozenset({"effort", "format"}))
     return {**extras, "output_config": more} if more else extras

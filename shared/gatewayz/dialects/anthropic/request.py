@@ -8,8 +8,8 @@ from gatewayz.dialects.anthropic.hosts import address, address_count
 from gatewayz.dialects.anthropic.wire import FAMILY
 from gatewayz.dialects.anthropic.write_request import encode_request
 from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.gateway_fields import stays_here
 from gatewayz.dialects.generation import GenerationRequest
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 from gatewayz.dialects.parts import RedactedThinking, Thinking, ToolCall
 from gatewayz.dialects.protocol import HttpRequest
 from gatewayz.dialects.rules import apply_rules
@@ -24,20 +24,16 @@ def forward_request(body: JsonObject, request: GenerationRequest, target: Target
     """`request` is what `body` was read into, with our token limit in it."""
     if _has_foreign_thought(request):
         return encode_request(request, target)
-    sent = {
-        name: value
-        for name, value in body.items()
-        if name not in GATEWAY_FIELDS and not name.startswith(GATEWAY_PREFIXES)
-    }
+    sent = {name: value for name, value in body.items() if not stays_here(name)}
     sent["model"] = target.native_id
     sent["max_tokens"] = request.max_output_tokens
-    dropped = apply_rules(sent, target)
-    return address(sent, request, target, dropped=tuple(dropped))
+    dropped = (*request.ignored, *apply_rules(sent, target))
+    return address(sent, request, target, dropped=dropped)
 
 
 def forward_count(body: JsonObject, request: GenerationRequest, target: Target) -> HttpRequest:
     """The same for a count of the prompt's tokens."""
-    sent = {name: value for name, value in body.items() if name not in GATEWAY_FIELDS}
+    sent = {name: value for name, value in body.items() if not stays_here(name)}
     return address_count({**sent, "model": target.native_id}, request)
 
 

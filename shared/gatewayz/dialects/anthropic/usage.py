@@ -6,9 +6,9 @@ Input excludes what was read from or written to the cache; output includes think
 from collections.abc import Mapping
 from typing import Any
 
-from gatewayz.core.money import usd_number
 from gatewayz.dialects.form import JsonObject, UsageReport
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
+from gatewayz.dialects.savings import money_of
 from gatewayz.pricing.usage import MAX_UNITS, Usage
 
 
@@ -63,7 +63,7 @@ def write_usage(
 ) -> JsonObject:
     """The `usage` a client sees. `raw` travels where the provider spoke this dialect."""
     if raw and not report.estimated:
-        return {**raw, "cost": usd_number(report.cost_nanos)}
+        return {**raw, **money_of(report)}
     if usage is None:
         counted: JsonObject = {
             "input_tokens": report.prompt_tokens,
@@ -71,7 +71,7 @@ def write_usage(
             "cache_read_input_tokens": 0,
             "output_tokens": report.completion_tokens,
         }
-        return {**counted, "cost": usd_number(report.cost_nanos)}
+        return {**counted, **money_of(report)}
     units = usage.units
     short, long = units.get("cache_write_5m", 0), units.get("cache_write_1h", 0)
     read = units.get("cache_read", 0)
@@ -85,4 +85,4 @@ def write_usage(
     }
     if searches := units.get("search"):
         written["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
-    return {**written, "cost": usd_number(report.cost_nanos)}
+    return {**written, **money_of(report)}

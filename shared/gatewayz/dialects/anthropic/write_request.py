@@ -26,7 +26,7 @@ from gatewayz.dialects.names import safe_name
 from gatewayz.dialects.parts import Opaque, Part, RedactedThinking, Thinking, ToolCall
 from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.reasoning import budget_of, effort_of
-from gatewayz.dialects.rules import apply_rules
+from gatewayz.dialects.web_search import as_anthropic, take_search
 
 # Flags of an offer or its provider's row.
 ADAPTIVE = "adaptive_thinking"  # takes thinking adaptive and output_config.effort
@@ -48,10 +48,11 @@ _EFFORTS = {"minimal": "low"}
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
         request, self.custom = as_functions(request)
+        self.own = request.dialect == NAME
+        self.search, request = (None, request) if self.own else take_search(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
-        self.own = request.dialect == NAME
         self.names = {
             name: sent
             for name in self._tool_names()
@@ -90,8 +91,7 @@ class _Writer:
         taken |= {"tool_choice", "parallel_tools", "response_format", "reasoning", "user"}
         self.losses.leave(taken | {"cache", "metadata", "service_tier"})
         _limit_marks(body)
-        for name in apply_rules(body, target):
-            self.losses.drop_as(name)
+        self.losses.rules(body, target, own=self.own)
         names = {sent: name for name, sent in self.names.items()}
         notes = Notes(names, self.json_tool, self.custom)
         return address(body, request, target, dropped=self.losses.names, notes=notes)
@@ -131,17 +131,20 @@ class _Writer:
         if choice is not None and (len(choice.names) > 1 or (choice.names and _is_auto(choice))):
             tools = tuple(t for t in tools if getattr(t, "name", "") in choice.names)
             choice = ToolChoice(choice.mode)
-        if tools:
-            body["tools"] = [self._tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
-        written = None if choice is None else self._choice(choice)
+        written = [self._tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+        if self.search is not None:
+            written.append(as_anthropic(self.search, self.losses))
+        if written:
+            body["tools"] = written
+        chosen = None if choice is None else self._choice(choice)
         if request.parallel_tools is not None and (tools or self.own):
-            if written is None:
-                written = {"type": "auto"} if not request.parallel_tools else None
-            if written is not None and written["type"] != "none":
-                written["disable_parallel_tool_use"] = not request.parallel_tools
+            if chosen is None:
+                chosen = {"type": "auto"} if not request.parallel_tools else None
+            if chosen is not None and chosen["type"] != "none":
+                chosen["disable_parallel_tool_use"] = not request.parallel_tools
         # A choice without tools is an error there and means nothing anyway.
-        if written is not None and (tools or self.own):
-            body["tool_choice"] = written
+        if chosen is not None and (tools or self.own):
+            body["tool_choice"] = chosen
 
     def _choice(self, choice: ToolChoice) -> JsonObject:
         if choice.names:

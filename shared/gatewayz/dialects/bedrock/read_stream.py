@@ -13,7 +13,6 @@ import orjson
 
 from gatewayz.core.errors import UpstreamBroken
 from gatewayz.dialects.anthropic.read_answer import restore_finish
-from gatewayz.dialects.bedrock.blocks import Blocks
 from gatewayz.dialects.bedrock.errors import decode_exception
 from gatewayz.dialects.bedrock.frames import Frame, FrameDamaged, FrameParser
 from gatewayz.dialects.bedrock.read_answer import NOTHING_USABLE
@@ -26,6 +25,7 @@ from gatewayz.dialects.bedrock.read_parts import (
 )
 from gatewayz.dialects.bedrock.usage import read_counts
 from gatewayz.dialects.bedrock.wire import NAME, family_of, read_stop
+from gatewayz.dialects.blocks import Blocks
 from gatewayz.dialects.events import Begin, Done, Ended, Event, Failed, UsageSeen
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.parts import Opaque

@@ -27,7 +27,7 @@ from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.names import safe_name
 from gatewayz.dialects.parts import Opaque, ToolCall
 from gatewayz.dialects.protocol import HttpRequest, Notes
-from gatewayz.dialects.rules import apply_rules
+from gatewayz.dialects.rules import drop_fields
 
 # Flags of an offer or its provider's row.
 CACHE_POINTS = "cache_points"  # a model that is not of Claude's family takes cache points too
@@ -97,12 +97,12 @@ class _Writer:
         taken |= set() if request.parallel_tools is False else {"parallel_tools"}
         self.losses.leave(taken)
         _limit_marks(body)
-        inner = apply_rules(config, target)
+        self.losses.rules(config, target, own=False)
         if config:
             body["inferenceConfig"] = config
         if self.fields:
             body[FIELDS] = self.fields
-        for name in [*inner, *(name for name in sorted(target.drop) if body.pop(name, None))]:
+        for name in drop_fields(body, target.drop, self.losses.said):
             self.losses.drop_as(name)
         return HttpRequest(
             write_path(target, stream=request.stream),

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import UpstreamBroken, UpstreamError
-from gatewayz.dialects.bedrock.blocks import Blocks
+from gatewayz.dialects.blocks import Blocks
 from gatewayz.dialects.cohere.citations import is_in_text, read_citation
 from gatewayz.dialects.cohere.errors import decode_error_object, decode_failed_finish
 from gatewayz.dialects.cohere.read_answer import read_call, words

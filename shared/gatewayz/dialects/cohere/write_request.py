@@ -15,7 +15,6 @@ from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.parts import Opaque, ToolCall
 from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.reasoning import budget_of
-from gatewayz.dialects.rules import apply_rules
 
 QUIRKS: frozenset[str] = frozenset()
 MAX_STOPS = 5
@@ -65,8 +64,7 @@ class _Writer:
         taken |= set() if request.parallel_tools is False else {"parallel_tools"}
         taken |= set() if request.top_logprobs else {"top_logprobs"}
         self.losses.leave(taken)
-        for name in apply_rules(body, target):
-            self.losses.drop_as(name)
+        self.losses.rules(body, target, own=False)
         return HttpRequest(
             PATH,
             _dump(body),

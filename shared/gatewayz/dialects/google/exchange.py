@@ -3,9 +3,9 @@ translated.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gatewayz.core.errors import GatewayError, NotFound, UpstreamError
+from gatewayz.core.errors import GatewayError, NotFound
 from gatewayz.dialects.exchange import (
     EVENT_STREAM,
     PATH_HEADER,
@@ -14,58 +14,26 @@ from gatewayz.dialects.exchange import (
     TranslatedExchange,
     with_limit,
 )
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
-from gatewayz.dialects.generation import GenerationRequest
-from gatewayz.dialects.google.answer import GoogleAnswer, decode_answer, encode_answer
+from gatewayz.dialects.form import JsonObject, Style, Target
+from gatewayz.dialects.google.answer import decode_answer, encode_answer
 from gatewayz.dialects.google.array import ARRAY_KEEPALIVE, ARRAY_TYPE, ArrayStream, array_of
 from gatewayz.dialects.google.codec import GOOGLE
 from gatewayz.dialects.google.errors import decode_error, encode_error
-from gatewayz.dialects.google.read_request import CONFIG
 from gatewayz.dialects.google.request import forward_request, passes
 from gatewayz.dialects.google.stream import GoogleArrayStream, GoogleStream
 from gatewayz.dialects.google.wire import KEEPALIVE, NAME, read_path
 from gatewayz.dialects.google.write_stream import ChunkEncoder
-from gatewayz.dialects.losses import Losses
-from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
+from gatewayz.dialects.media import HoldsMedia
+from gatewayz.dialects.passthrough import PassedExchange, Passing
+from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.size import prompt_tokens
 from gatewayz.dialects.translated import TranslatedStream
 
-# Fields beyond the form that promise something of the answer.
-PROMISES = frozenset(
-    {
-        "cachedContent",
-        CONFIG + "responseModalities",
-        CONFIG + "speechConfig",
-        CONFIG + "imageConfig",
-        CONFIG + "responseMimeType",
-        CONFIG + "responseSchema",
-        CONFIG + "responseFormat",
-    }
-)
 STREAM, COUNT = "streamGenerateContent", "countTokens"
 
 
-@dataclass(slots=True)
-class GoogleExchange:
-    """Bytes through: only id, model and usage are ours."""
-
-    request: HttpRequest
-    target: Target
-    reply: Reply
-    array: bool = False
-
-    def read_answer(self, raw: bytes) -> GoogleAnswer:
-        return decode_answer(raw, self.target)
-
-    def render_answer(self, answer: GoogleAnswer, report: UsageReport) -> bytes:
-        return encode_answer(answer, self.reply, report)
-
-    def open_stream(self) -> TranslatedStream:
-        kind = GoogleArrayStream if self.array else GoogleStream
-        return kind(self.reply, self.target)
-
-    def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
-        return decode_error(self.target, status, headers, body)
+PASSING = Passing(decode_answer, encode_answer, GoogleStream, decode_error)
+ARRAY_PASSING = replace(PASSING, open_stream=GoogleArrayStream)
 
 
 @dataclass(slots=True)
@@ -79,14 +47,7 @@ class _ArrayExchange(TranslatedExchange):
         )
 
 
-def _check_promises(form: GenerationRequest) -> None:
-    """InvalidRequest for what only a provider of this dialect can keep."""
-    for name in form.extras:
-        if name in PROMISES:
-            raise Losses(form).refuse(name, "The parameter is not supported.")
-
-
-class GoogleCall:
+class GoogleCall(HoldsMedia):
     """A generateContent request as its client sent it. `body` is wire.Call's, `array`: the client
     wants its stream as a JSON array, since its URL has no alt=sse."""
 
@@ -122,12 +83,11 @@ class GoogleCall:
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
-        form = with_limit(self._form, limit_tokens)
-        if upstream == NAME and passes(target):
+        form = with_limit(self.form, limit_tokens)
+        if upstream == NAME and passes(target) and not self.embedded:
             request = forward_request(self._body, form, target)
-            return GoogleExchange(request, target, reply, self._array)
-        if upstream != NAME:
-            _check_promises(form)
+            passing = ARRAY_PASSING if self._array else PASSING
+            return PassedExchange(passing, request, target, reply)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]

@@ -21,7 +21,7 @@ from gatewayz.dialects.generation import (
 from gatewayz.dialects.google.read_parts import read_part
 from gatewayz.dialects.google.schema import to_json_schema
 from gatewayz.dialects.google.thinking import read_thinking
-from gatewayz.dialects.google.wire import NAME, belongs_here, camel, items
+from gatewayz.dialects.google.wire import NAME, belongs_here, camel, ignored_of, items
 from gatewayz.dialects.openai_chat.request import TIERS
 from gatewayz.dialects.parts import Message, Opaque, Part, Text, Thinking, ToolCall, ToolResult
 
@@ -83,6 +83,7 @@ def decode_request(body: JsonObject) -> GenerationRequest:
         include_usage=True,
         session=checks.text(body, "sessionId", most=256),
         service_tier=_read_tier(body),
+        ignored=ignored_of(body),
         extras=extras,
     )
 

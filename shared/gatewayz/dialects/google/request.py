@@ -32,9 +32,9 @@ def forward_request(body: JsonObject, request: GenerationRequest, target: Target
     sent = {
         name: value for name, value in body.items() if name not in _OURS and not belongs_here(name)
     }
-    dropped = apply_body_rules(sent, config, target)
+    dropped = (*request.ignored, *apply_body_rules(sent, config, target))
     method = "streamGenerateContent" if request.stream else "generateContent"
-    return HttpRequest(write_path(target, method), dump(sent), dropped=tuple(dropped))
+    return HttpRequest(write_path(target, method), dump(sent), dropped=dropped)
 
 
 def _is_foreign(part: Part) -> bool:

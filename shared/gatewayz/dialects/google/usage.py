@@ -75,6 +75,8 @@ def write_usage(
     else:
         written = _counted(usage)
     written["cost"] = usd_number(report.cost_nanos)
+    if report.cache_savings_nanos:
+        written["cacheSavings"] = usd_number(report.cache_savings_nanos)
     if report.upstream_cost_nanos is not None:
         stated = usd_number(report.upstream_cost_nanos)
         written["costDetails"] = {"upstreamInferenceCost": stated}

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.gateway_fields import ignored, stays_here
 from gatewayz.dialects.generation import Finish, FinishReason
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 
 NAME = "google"
 FAMILY = "google"
@@ -56,7 +56,10 @@ _WRITE_FINISH: Mapping[FinishReason, str] = {
 # Other dialects' words that say no more than ours does.
 _PLAIN_WORDS = frozenset({"stop", "end_turn", "tool_calls", "tool_use", "length", "max_tokens"})
 _METHODS = frozenset({"generateContent", "streamGenerateContent", "countTokens"})
-_PATH = re.compile(r"(?:^|/)(?:(tunedModels)|(?:publishers/[^/]+/)?models)/(.+):([A-Za-z]+)$")
+# The cloud's clients split a model's id in two: `publishers/{maker}/models/{name}`.
+_PATH = re.compile(
+    r"(?:^|/)(?:(tunedModels/)|(?:models/)?publishers/([^/]+/)models/|models/)(.+):([A-Za-z]+)$"
+)
 _UPPER = re.compile(r"[A-Z]")
 _SNAKE = re.compile(r"(?<=[A-Za-z0-9])_([a-z0-9])")
 
@@ -75,9 +78,9 @@ class Call(NamedTuple):
 def read_path(path: str) -> Call | None:
     """`…/models/{model}:{method}` of a client's URL; a model may contain slashes and colons."""
     found = _PATH.search(path)
-    if found is None or found[3] not in _METHODS:
+    if found is None or found[4] not in _METHODS:
         return None
-    return Call(f"{found[1]}/{found[2]}" if found[1] else found[2], found[3])
+    return Call((found[1] or found[2] or "") + found[3], found[4])
 
 
 def write_path(target: Target, method: str) -> str:
@@ -108,8 +111,16 @@ def camel(holder: JsonObject, where: str = "") -> JsonObject:
 
 def belongs_here(name: str) -> bool:
     """Whether a field is meant for a gateway or dangerous, in either spelling: never sent on."""
-    known = _UPPER.sub(lambda found: "_" + found[0].lower(), name)
-    return known in GATEWAY_FIELDS or known.startswith(GATEWAY_PREFIXES)
+    return stays_here(_snake(name))
+
+
+def ignored_of(body: JsonObject) -> tuple[str, ...]:
+    """The fields that nobody acts on, as the caller spelt them."""
+    return tuple(name for name in body if ignored((_snake(name),)))
+
+
+def _snake(name: str) -> str:
+    return _UPPER.sub(lambda found: "_" + found[0].lower(), name)
 
 
 def items(value: Any) -> Any:

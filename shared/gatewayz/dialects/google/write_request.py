@@ -4,6 +4,7 @@ Drops with a name what does no harm; refuses the rest. Streams are always asked 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -24,9 +25,10 @@ from gatewayz.dialects.google.turns import NO_CALL_IDS, RESULT_PARTS, Turns
 from gatewayz.dialects.google.wire import NAME, write_path
 from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.names import safe_name
-from gatewayz.dialects.parts import Opaque, ToolCall
+from gatewayz.dialects.parts import Extras, Opaque, ToolCall
 from gatewayz.dialects.protocol import HttpRequest, Notes
-from gatewayz.dialects.rules import apply_rules
+from gatewayz.dialects.rules import apply_rules, drop_fields
+from gatewayz.dialects.web_search import as_google, take_search
 
 # Flags of an offer or its provider's row.
 OPENAPI_SCHEMA = "openapi_schema"  # knows only the older language of schemas
@@ -37,6 +39,7 @@ QUIRKS = frozenset(
 MAX_STOPS = 5
 _MAX_SEED = 2**31 - 1
 _TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+_IMAGE_CONFIG = {"aspect_ratio": "aspectRatio", "image_size": "imageSize"}
 _SAMPLING = {
     "temperature": "temperature",
     "top_p": "topP",
@@ -57,10 +60,11 @@ def sent_name(name: str) -> str:
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
         request, self.custom = as_functions(request)
+        self.own = request.dialect == NAME
+        self.search, request = (None, request) if self.own else take_search(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
-        self.own = request.dialect == NAME
         self.older = OPENAPI_SCHEMA in target.quirks
         names = {name: sent_name(name) for name in self._tool_names()}
         self.names = {name: sent for name, sent in names.items() if sent != name}
@@ -85,13 +89,14 @@ class _Writer:
                 body["serviceTier"] = request.service_tier
             self._write_extras(body, config)
         else:
-            self.losses.leave_extras(request.extras)
+            self.losses.leave_extras(_take_modalities(request.extras, config))
         taken = {*_SAMPLING, "tools", "tool_choice", "max_output_tokens", "top_k", "stop", "seed"}
         taken |= {"n", "top_logprobs", "response_format", "reasoning"}
         taken |= {"service_tier"} if self.own else set()
         taken |= set() if request.parallel_tools is False else {"parallel_tools"}
         self.losses.leave(taken)
-        for name in apply_body_rules(body, config, self.target):
+        said = str if self.own else self.losses.said
+        for name in apply_body_rules(body, config, self.target, said):
             self.losses.drop_as(name)
         method = "streamGenerateContent" if request.stream else "generateContent"
         return HttpRequest(
@@ -127,6 +132,8 @@ class _Writer:
             else:
                 what = f"A tool of type '{tool.kind}' is not supported."
                 raise self.losses.refuse(where, what)
+        if self.search is not None:
+            tools.append(as_google(self.search, self.losses))
         if tools:
             body["tools"] = tools
         choice = self.request.tool_choice
@@ -221,15 +228,33 @@ def _merge(holder: JsonObject, name: str, value: Any) -> None:
     holder[name] = {**before, **value} if both else value  # type: ignore[dict-item]
 
 
-def apply_body_rules(body: JsonObject, config: JsonObject, target: Target) -> list[str]:
+def apply_body_rules(
+    body: JsonObject, config: JsonObject, target: Target, said: Callable[[str], str] = str
+) -> list[str]:
     """A provider's row names fields of the configuration and of the body alike."""
-    inner = apply_rules(config, target)
-    dropped = [name for name in sorted(target.drop) if name in body]
-    for name in dropped:
-        del body[name]
+    inner = apply_rules(config, target, _in_config if said is str else said)
+    dropped = drop_fields(body, target.drop, said)
     if config:
         body["generationConfig"] = config
-    return [*dropped, *(CONFIG + name for name in inner)]
+    return [*dropped, *inner]
+
+
+def _take_modalities(extras: Extras, config: JsonObject) -> Extras:
+    """Pictures in an answer, asked for as chat completions do; what is left of the extras."""
+    shown = extras.get("modalities")
+    if type(shown) is not list or not {"image"} <= set(map(str, shown)) <= {"image", "text"}:
+        return extras
+    config["responseModalities"] = [str(each).upper() for each in shown]
+    left = {name: value for name, value in extras.items() if name != "modalities"}
+    image = left.get("image_config")
+    if type(image) is dict and image.keys() <= _IMAGE_CONFIG.keys():
+        config["imageConfig"] = {_IMAGE_CONFIG[name]: value for name, value in image.items()}
+        del left["image_config"]
+    return left
+
+
+def _in_config(name: str) -> str:
+    return CONFIG + name
 
 
 def dump(body: JsonObject) -> bytes:

@@ -13,7 +13,12 @@ from gatewayz.core.errors import UpstreamBroken
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
 from gatewayz.dialects.openai_chat.errors import decode_error_object
 from gatewayz.dialects.openai_chat.frames import created_s
-from gatewayz.dialects.openai_chat.mend import FAILED_REASONS, mend_finish, mend_message
+from gatewayz.dialects.openai_chat.mend import (
+    FAILED_REASONS,
+    mend_finish,
+    mend_message,
+    mend_reasoning,
+)
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage, read_usage
 from gatewayz.pricing.usage import Usage
@@ -127,7 +132,7 @@ def encode_answer(
         "model": model,
     }
     if style == "openrouter":
-        ours["provider"] = provider
+        ours |= {"provider": provider, "system_fingerprint": None}
     prefix = chat_id[-12:].lower()
     ours["choices"] = [
         _choice(choice, i, prefix, style) for i, choice in enumerate(body.pop("choices"))
@@ -142,6 +147,8 @@ _OURS = frozenset({"id", "object", "model", "usage", "provider", "x_groq", "cost
 def _choice(choice: JsonObject, position: int, prefix: str, style: Style) -> JsonObject:
     message: dict[str, Any] = dict(choice["message"])
     mend_message(message, prefix)
+    if style == "openrouter":
+        mend_reasoning(message)
     message.setdefault("role", "assistant")
     native = choice.get("finish_reason")
     finish = mend_finish(native or "stop", bool(message.get("tool_calls")))

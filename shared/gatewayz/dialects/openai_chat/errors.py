@@ -16,6 +16,7 @@ from gatewayz.core.errors import (
     UpstreamAuth,
     UpstreamBroken,
     UpstreamError,
+    UpstreamExhausted,
     UpstreamModelMissing,
     UpstreamRejected,
     UpstreamThrottled,
@@ -34,6 +35,7 @@ ERROR_CLASSES: Mapping[str, type[UpstreamError]] = {
     "Rejected": UpstreamRejected,
     "Auth": UpstreamAuth,
     "Throttled": UpstreamThrottled,
+    "Exhausted": UpstreamExhausted,
     "Unavailable": UpstreamUnavailable,
     "ModelNotFound": UpstreamModelMissing,
     "Broken": UpstreamBroken,
@@ -55,7 +57,7 @@ _KNOWN_CODES: Mapping[str, type[UpstreamError]] = {
 }
 _CONTEXT_OVERFLOW = re.compile(
     r"context_length_exceeded|maximum context length|prompt is too long|prompt too long"
-    r"|exceeds the maximum number of tokens|too many (?:prompt[_ ])?tokens|input token count"
+    r"|exceeds the maximum number of tokens|too[_ ]many[_ ](?:prompt[_ ])?tokens|input token count"
     r"|exceed_context_size|input tokens exceeded|token limit reached",
     re.IGNORECASE,
 )
@@ -69,6 +71,12 @@ _CONTENT_POLICY = re.compile(
 _NO_CREDENTIAL = re.compile(
     r"(?:API_KEY_INVALID|(?:invalid|incorrect|no) api[ _-]?key|api key not valid"
     r"|insufficient (?:balance|credits))",
+    re.IGNORECASE,
+)
+# Our credential is good, but not for this model.
+_NO_ACCESS = re.compile(
+    r"you are not allowed to sample from this model"
+    r"|(?:you don't|your \S+ does not|project \S+ does not) have access to (?:the )?model",
     re.IGNORECASE,
 )
 _LOOKS_SECRET = re.compile(r"(?=[A-Za-z_\-.+/=]*[0-9])[A-Za-z0-9_\-.+/=]{20,}")
@@ -130,13 +138,17 @@ def _names(body: Any) -> _Names:
         body = body[0]
     if type(body) is not dict:
         return names
-    error = body.get("error")
+    error, several = body.get("error"), body.get("errors")
     inner = error if type(error) is dict else body
+    if inner is body and type(several) is list and several and type(several[0]) is dict:
+        inner = several[0]
     for key in ("code", "type", "status", "error_type"):
         value = inner.get(key)
         if isinstance(value, str):
             names.codes.append(value)
             value = int(value) if value.isdigit() and len(value) == 3 else 0
+        elif type(value) is int:
+            names.codes.append(str(value))
         if type(value) is int and 400 <= value < 600 and key in ("code", "status"):
             names.status = value
     if type(status := inner.get("status_code")) is int:
@@ -173,7 +185,7 @@ def _classify(
 ) -> UpstreamError:
     evidence = " ".join([*names.codes, names.text])
     chosen: type[UpstreamError] | None = None
-    for code in names.codes:
+    for code in (*names.codes, str(status)):
         mapped = ERROR_CLASSES.get(error_map.get(code, ""))
         chosen = mapped or chosen or _KNOWN_CODES.get(code)
     if chosen is None:
@@ -193,6 +205,8 @@ def _classify(
 def _by_status(status: int, names: _Names, evidence: str) -> type[UpstreamError]:
     if status in (401, 402) or (status < 500 and _NO_CREDENTIAL.match(names.text)):
         return UpstreamAuth
+    if status == 403 and _NO_ACCESS.match(names.text):
+        return UpstreamModelMissing
     if status == 403:
         return UpstreamRejected if _CONTENT_POLICY.search(evidence) else UpstreamAuth
     if status == 404:
@@ -210,6 +224,7 @@ def _by_status(status: int, names: _Names, evidence: str) -> type[UpstreamError]
 _OUR_WORDS: Mapping[type[UpstreamError], str] = {
     UpstreamAuth: "The provider refused our credential.",
     UpstreamThrottled: "The provider is limiting our requests; retry later.",
+    UpstreamExhausted: "Our allowance at the provider is used up; retry later.",
     UpstreamUnavailable: "The provider is unavailable.",
     UpstreamModelMissing: "The provider does not serve this model any more.",
     UpstreamBroken: "The provider gave no valid answer.",

@@ -3,58 +3,45 @@ dialect, translated for others.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.core.ids import public_id
-from gatewayz.dialects.exchange import EVENT_STREAM, Exchange, translate
+from gatewayz.dialects.exchange import EVENT_STREAM, Exchange, translate, with_limit
 from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import GenerationRequest
+from gatewayz.dialects.media import HoldsMedia
 from gatewayz.dialects.openai_chat.answer import Answer, decode_answer, encode_answer
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.openai_chat.errors import decode_error, encode_error
 from gatewayz.dialects.openai_chat.read_message import NAME
-from gatewayz.dialects.openai_chat.request import ChatRequest, decode_request, encode_request
+from gatewayz.dialects.openai_chat.request import ChatRequest, decode_request, forward_request
+from gatewayz.dialects.openai_chat.size import holds_more_than_text
 from gatewayz.dialects.openai_chat.stream import KEEPALIVE, ChatStream
+from gatewayz.dialects.openai_chat.think_tags import QUIRKS as TAGGED
+from gatewayz.dialects.openai_chat.write_request import ALL_EXTENSIONS
+from gatewayz.dialects.passthrough import PassedExchange, Passing
 from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
 
-PATH = "/chat/completions"
 ID_PREFIX: dict[Style, str] = {"openai": "chatcmpl-", "openrouter": "gen-"}
 
 
-@dataclass(slots=True)
-class ChatExchange:
-    """Bytes through: only id, model, usage and provider are ours."""
+def _read_answer(raw: bytes, target: Target) -> Answer:
+    return decode_answer(raw, target.usage, provider=target.provider, error_map=target.errors)
 
-    request: HttpRequest
-    target: Target
-    reply: Reply
 
-    def read_answer(self, raw: bytes) -> Answer:
-        return decode_answer(
-            raw,
-            self.target.usage,
-            provider=self.target.provider,
-            error_map=self.target.errors,
-        )
+def _write_answer(answer: Answer, reply: Reply, report: UsageReport) -> bytes:
+    return encode_answer(
+        answer,
+        chat_id=public_id(reply.request_id, ID_PREFIX[reply.style]),
+        model=reply.model,
+        provider=reply.provider,
+        style=reply.style,
+        report=report,
+    )
 
-    def render_answer(self, answer: Answer, report: UsageReport) -> bytes:
-        reply = self.reply
-        return encode_answer(
-            answer,
-            chat_id=public_id(reply.request_id, ID_PREFIX[reply.style]),
-            model=reply.model,
-            provider=reply.provider,
-            style=reply.style,
-            report=report,
-        )
 
-    def open_stream(self) -> ChatStream:
-        return open_stream(self.reply, self.target)
-
-    def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
-        target = self.target
-        return decode_error(target.provider, status, headers, body, target.errors)
+def _read_error(target: Target, status: int, headers: Headers, body: bytes) -> UpstreamError:
+    return decode_error(target.provider, status, headers, body, target.errors)
 
 
 def open_stream(reply: Reply, target: Target | None) -> ChatStream:
@@ -70,7 +57,10 @@ def open_stream(reply: Reply, target: Target | None) -> ChatStream:
     )
 
 
-class ChatCall:
+PASSING = Passing(_read_answer, _write_answer, open_stream, _read_error)
+
+
+class ChatCall(HoldsMedia):
     """A chat completion request as its client sent it."""
 
     name = NAME
@@ -82,6 +72,9 @@ class ChatCall:
         self._request: ChatRequest = decode_request(body)
         self._form: GenerationRequest | None = None
         request = self._request
+        if not request.plain:
+            self._read()  # what is wrong with it is said before anything is held
+        self._body = request.body
         self.model = request.model
         self.stream = request.stream
         self.include_usage = request.include_usage
@@ -99,15 +92,31 @@ class ChatCall:
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
-        if upstream == NAME:
-            body = encode_request(self._request, target, max_output_tokens=limit_tokens)
-            return ChatExchange(HttpRequest(PATH, body), target, reply)
+        if upstream == NAME and target.quirks.isdisjoint(TAGGED):
+            return PassedExchange(PASSING, self._forward(target, limit_tokens), target, reply)
         from gatewayz.dialects.registry import UPSTREAMS
 
+        other = UPSTREAMS[upstream]
+        return translate(OPENAI_CHAT, other, self._read(), target, reply, limit_tokens)
+
+    def _forward(self, target: Target, limit_tokens: int | None) -> HttpRequest:
+        """The caller's body; written anew where it has what this target would refuse."""
+        if not self.embedded and (self._request.plain or target.quirks >= ALL_EXTENSIONS):
+            return forward_request(self._request, target, max_output_tokens=limit_tokens)
+        return OPENAI_CHAT.encode_request(with_limit(self._read(), limit_tokens), target)
+
+    @property
+    def form(self) -> GenerationRequest:
+        return self._read()
+
+    @property
+    def has_media(self) -> bool:
+        return holds_more_than_text(self._body)
+
+    def _read(self) -> GenerationRequest:
         if self._form is None:
             self._form = OPENAI_CHAT.decode_request(self._request.body)
-        other = UPSTREAMS[upstream]
-        return translate(OPENAI_CHAT, other, self._form, target, reply, limit_tokens)
+        return self._form
 
     def encode_error(
         self, error: GatewayError, *, style: Style, request_id: str | None

@@ -103,6 +103,19 @@ def _thought(inner: Any) -> str:
     return inner if type(inner) is str else ""
 
 
+def mend_reasoning(message: JsonObject) -> bool:
+    """A thought under its other name is also said as `reasoning` with `reasoning_details`, which
+    clients of the OpenRouter style read; for whole messages and deltas alike."""
+    text = message.get("reasoning_content")
+    if type(text) is not str or message.get("reasoning") is not None:
+        return False
+    message["reasoning"] = text
+    if text and not message.get("reasoning_details"):
+        detail = {"type": "reasoning.text", "text": text, "format": "unknown", "index": 0}
+        message["reasoning_details"] = [detail]
+    return True
+
+
 def mend_finish(reason: Any, called_tools: bool) -> str | None:
     """A finish reason in OpenAI's words; None for one that says nothing."""
     if type(reason) is not str or not reason:

@@ -6,6 +6,7 @@ from typing import Any
 from gatewayz.dialects import checks
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.gateway_fields import ignored, stays_here
 from gatewayz.dialects.generation import (
     FunctionTool,
     GenerationRequest,
@@ -21,7 +22,7 @@ from gatewayz.dialects.openai_chat.read_message import (
     read_cache,
     read_content,
 )
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES, ChatRequest
+from gatewayz.dialects.openai_chat.request import ChatRequest
 from gatewayz.dialects.openai_chat.request import decode_request as check_request
 from gatewayz.dialects.parts import Message, Opaque, Part, ToolCall, ToolResult
 
@@ -71,6 +72,7 @@ def decode_request(body: JsonObject) -> GenerationRequest:
         service_tier=body.get("service_tier"),
         cache=read_cache(body, ""),
         cache_key=checks.text(body, "prompt_cache_key"),
+        ignored=ignored(body),
         extras=_read_extras(body, checked),
     )
 
@@ -79,11 +81,12 @@ def _read_extras(body: JsonObject, checked: ChatRequest) -> JsonObject:
     extras = {
         name: value
         for name, value in body.items()
-        if name not in _READ
-        and value is not None
-        and name not in GATEWAY_FIELDS
-        and not name.startswith(GATEWAY_PREFIXES)
+        if name not in _READ and value is not None and not stays_here(name)
     }
+    # A plugin is a gateway's, but what it asks for is about the answer.
+    plugins = [p for p in body.get("plugins") or () if p.get("enabled") is not False]
+    if plugins:
+        extras["plugins"] = plugins
     options = {k: v for k, v in (body.get("stream_options") or {}).items() if k != "include_usage"}
     return {**extras, "stream_options": options} if options and checked.stream else extras
 

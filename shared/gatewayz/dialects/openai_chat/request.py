@@ -11,19 +11,23 @@ import orjson
 
 from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.gateway_fields import GATEWAY_FIELDS as GATEWAY_FIELDS
+from gatewayz.dialects.gateway_fields import GATEWAY_PREFIXES as GATEWAY_PREFIXES
+from gatewayz.dialects.gateway_fields import ignored, stays_here
+from gatewayz.dialects.openai_chat.quirks import apply_quirks
 from gatewayz.dialects.openai_chat.size import prompt_tokens
+from gatewayz.dialects.protocol import HttpRequest
+from gatewayz.dialects.rules import apply_rules
 
-# Meant for a gateway or dangerous: never sent on.
-GATEWAY_FIELDS = frozenset(
-    {
-        "api_base", "api_key", "api_type", "api_version", "base_url", "custom_llm_provider",
-        "debug", "deployment_id", "extra_body", "extra_headers", "extra_query", "fallbacks",
-        "headers", "max_retries", "mock_response", "model_list", "models", "num_retries",
-        "organization", "plugins", "preset", "project", "provider", "proxy",
-        "request_timeout", "route", "session_id", "timeout", "trace", "transforms", "usage",
-    }
-)  # fmt: skip
-GATEWAY_PREFIXES = ("aws_", "azure_", "vertex_", "litellm_", "gatewayz_")
+# What some servers know and most refuse: such a request is written anew for the target.
+EXTENSIONS = frozenset({"reasoning", "include_reasoning", "plugins", "cache_control"})
+_IN_MESSAGES = frozenset(
+    {"reasoning", "reasoning_content", "reasoning_details", "cache_control", "function_call"}
+)
+PATH = "/chat/completions"
+PLUGINS = "plugins"  # flag of a provider's row: it runs plugins of its own
+_PLUGIN_FIELDS = frozenset({"plugins", "transforms"})
+_NO_FIELDS: frozenset[str] = frozenset()
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 MAX_TOKENS_LIMIT = 2**31 - 1
 MAX_CHOICES = 128
@@ -45,6 +49,7 @@ class ChatRequest(NamedTuple):
     prompt_tokens_estimate: int
     user: str | None
     session_id: str | None
+    plain: bool = True  # it has none of the EXTENSIONS
 
 
 def decode_request(body: JsonObject) -> ChatRequest:
@@ -52,7 +57,7 @@ def decode_request(body: JsonObject) -> ChatRequest:
     model = body.get("model")
     if type(model) is not str or not model:
         raise _wrong("model", "must be a non-empty string")
-    _check_messages(body.get("messages"))
+    plain = _check_messages(body.get("messages")) and EXTENSIONS.isdisjoint(body)
     for name, value in body.items():
         check = _CHECKS.get(name)
         if check is not None and value is not None and (problem := check(value)):
@@ -72,39 +77,39 @@ def decode_request(body: JsonObject) -> ChatRequest:
         prompt_tokens_estimate=prompt_tokens(body),
         user=body.get("user"),
         session_id=body.get("session_id"),
+        plain=plain and not any("cache_control" in tool for tool in body.get("tools") or ()),
     )
+
+
+def forward_request(
+    request: ChatRequest, target: Target, *, max_output_tokens: int | None = None
+) -> HttpRequest:
+    """The body for `target`. `max_output_tokens` replaces the limit the client set, or sets one.
+    InvalidRequest for what it cannot take and what must not get lost."""
+    passed = _PLUGIN_FIELDS if PLUGINS in target.quirks else _NO_FIELDS
+    body = {
+        name: value
+        for name, value in request.body.items()
+        if not stays_here(name) or name in passed
+    }
+    body["model"] = target.native_id
+    _write_limit(body, request, max_output_tokens)
+    lost = apply_quirks(body, target.quirks) if target.quirks else ()
+    options = body.pop("stream_options", None)
+    unheard = (name for name in ignored(request.body) if name not in passed)
+    dropped = (*unheard, *lost, *apply_rules(body, target))
+    if request.stream and target.stream_usage == "stream_options":
+        body["stream_options"] = {**(options or {}), "include_usage": True}
+    try:
+        return HttpRequest(PATH, orjson.dumps(body), dropped=dropped)
+    except TypeError:
+        raise InvalidRequest("The request body cannot be written as JSON.") from None
 
 
 def encode_request(
     request: ChatRequest, target: Target, *, max_output_tokens: int | None = None
 ) -> bytes:
-    """The body for `target`. `max_output_tokens` replaces the limit the client set, or sets one."""
-    body = {
-        name: value
-        for name, value in request.body.items()
-        if name not in GATEWAY_FIELDS and not name.startswith(GATEWAY_PREFIXES)
-    }
-    body["model"] = target.native_id
-    _write_limit(body, request, max_output_tokens)
-    for name in target.drop:
-        body.pop(name, None)
-    for name, (low, high) in target.clamp.items():
-        value: Any = body.get(name)
-        if type(value) in (int, float):
-            body[name] = min(max(value, low), high)
-    for name, new in target.rename.items():
-        if name in body:
-            value = body.pop(name)
-            body.setdefault(new, value)
-    for name, text in target.defaults.items():
-        body.setdefault(name, text)
-    options = body.pop("stream_options", None)
-    if request.stream and target.stream_usage == "stream_options":
-        body["stream_options"] = {**(options or {}), "include_usage": True}
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        raise InvalidRequest("The request body cannot be written as JSON.") from None
+    return forward_request(request, target, max_output_tokens=max_output_tokens).body
 
 
 def _write_limit(body: JsonObject, request: ChatRequest, limit: int | None) -> None:
@@ -120,7 +125,9 @@ def _wrong(param: str, problem: str) -> InvalidRequest:
     return InvalidRequest(f"'{param}' {problem}.", param=param)
 
 
-def _check_messages(messages: Any) -> None:
+def _check_messages(messages: Any) -> bool:
+    """Whether none of them has what only some servers know."""
+    plain = True
     if type(messages) is not list or not messages:
         raise _wrong("messages", "must be a non-empty array")
     for position, message in enumerate(messages):
@@ -129,7 +136,12 @@ def _check_messages(messages: Any) -> None:
         role = message.get("role")
         if type(role) is not str or role not in ROLES:
             raise _wrong(f"messages[{position}].role", f"must be one of {', '.join(sorted(ROLES))}")
+        if not _IN_MESSAGES.isdisjoint(message):
+            plain = False
         content = message.get("content")
+        calls = message.get("tool_calls")
+        if type(calls) is list and any(type(c) is dict and "extra_content" in c for c in calls):
+            plain = False
         if content is None or type(content) is str:
             continue
         if type(content) is not list:
@@ -139,6 +151,9 @@ def _check_messages(messages: Any) -> None:
                 raise _wrong(
                     f"messages[{position}].content[{index}]", "must be an object with a type"
                 )
+            if "cache_control" in part or part["type"] == "thinking":
+                plain = False
+    return plain
 
 
 Check = Callable[[Any], str | None]
@@ -193,6 +208,14 @@ def _tools(value: Any) -> str | None:
     return None
 
 
+def _plugins(value: Any) -> str | None:
+    if type(value) is not list or any(
+        type(plugin) is not dict or type(plugin.get("id")) is not str for plugin in value
+    ):
+        return "must be an array of objects with an id"
+    return None
+
+
 def _tool_choice(value: Any) -> str | None:
     return None if type(value) in (str, dict) else "must be a string or an object"
 
@@ -232,6 +255,11 @@ _CHECKS: Mapping[str, Check] = {
     "metadata": _OBJECT,
     "web_search_options": _OBJECT,
     "modalities": _ARRAY,
+    "reasoning": _OBJECT,
+    "include_reasoning": _BOOLEAN,
+    "cache_control": _OBJECT,
+    "plugins": _plugins,
+    "transforms": _ARRAY,
     "functions": _ARRAY,
     "tools": _tools,
     "tool_choice": _tool_choice,

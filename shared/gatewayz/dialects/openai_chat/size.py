@@ -60,3 +60,12 @@ def _payload_bytes(holder: Any, *names: str) -> int:
     if type(holder) is dict:
         holder = next((holder[name] for name in names if name in holder), None)
     return len(holder) * 3 // 4 if type(holder) is str else 0
+
+
+def holds_more_than_text(body: JsonObject) -> bool:
+    """Whether a message has a part that is no text, without reading what it is."""
+    for message in body["messages"]:
+        content = message.get("content")
+        if type(content) is list and any(part["type"] != "text" for part in content):
+            return True
+    return False

@@ -8,9 +8,7 @@ once; rewrites id and model as byte patterns. Never ends cleanly what did not en
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError
+from gatewayz.core.errors import GatewayError
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
 from gatewayz.dialects.openai_chat.errors import decode_error_object, error_object
 from gatewayz.dialects.openai_chat.frames import DONE, KEEPALIVE, created_s, frame
@@ -20,10 +18,11 @@ from gatewayz.dialects.openai_chat.mend import (
     ToolCalls,
     mend_content,
     mend_finish,
+    mend_reasoning,
 )
-from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage, read_usage
-from gatewayz.dialects.sse import EventTooLarge, SseParser
+from gatewayz.dialects.passthrough import UNKNOWN_FORM, PassedStream
+from gatewayz.dialects.sse import SseEvent
 from gatewayz.pricing.usage import Usage
 
 __all__ = ["DONE", "KEEPALIVE", "ChatStream"]
@@ -45,7 +44,7 @@ class _Choice:
         self.native_finish: Any = None
 
 
-class ChatStream:
+class ChatStream(PassedStream):
     """feed() every block, end() at the end of input, then close() or fail(), whichever is true."""
 
     def __init__(
@@ -60,27 +59,17 @@ class ChatStream:
         usage_paths: Mapping[str, str] = _EMPTY,
         error_map: Mapping[str, str] = _EMPTY,
     ) -> None:
-        self.started = False  # content was seen: the first token
-        self.done = False  # the upstream said [DONE]
-        self.error: UpstreamError | None = None
-        self.usage: JsonObject | None = None  # the upstream's last, raw: it is cumulative
-        self.stated_cost: float | None = None  # in USD
-        self._provider = provider
+        super().__init__(provider)
         self._style: Style = style
         self._include_usage = include_usage
         self._n = n
         self._paths = usage_paths
         self._error_map = error_map
-        self._parser = SseParser()
-        self._meter = OutputMeter()
         self._choices: dict[int, _Choice] = {}
         self._unfinished = n
-        self._held: list[bytes] = []  # before the first content
         self._tail: list[JsonObject] = []  # from the last finish on
         self._carried: JsonObject = {}  # fields of chunks without choices, for the next chunk
         self._spare_bytes = MAX_HELD_BYTES
-        self._events = 0
-        self._ended = False
         self._ours: JsonObject = {
             "id": chat_id,
             "object": "chat.completion.chunk",
@@ -95,7 +84,6 @@ class ChatStream:
 
     @property
     def native_id(self) -> str | None:
-        """The upstream's own id of this answer."""
         return self._labels.native_id
 
     @property
@@ -112,83 +100,20 @@ class ChatStream:
         """Every choice has a finish reason: only usage and [DONE] may follow."""
         return self._unfinished <= 0
 
-    @property
-    def clean_end(self) -> bool:
-        """Whether the input may end here: all finished or [DONE] seen, and no error."""
-        return self.error is None and (self.done or self.finished)
-
-    @property
-    def empty(self) -> bool:
-        """Neither content nor finish reason: nothing to charge (D20)."""
-        return not self.started and self.finish is None
-
-    @property
-    def output_bytes(self) -> int:
-        """Bytes of text delivered: content, reasoning, refusals, tool calls."""
-        return self._meter.bytes
-
-    @property
-    def output_tokens_estimate(self) -> int:
-        return self._meter.tokens
-
     # ------------------------------------------------------------------ input
 
-    def feed(self, block: bytes) -> bytes:
-        """What may go to the client now; b"" while nothing may."""
-        if self.error is not None or self.done:
-            return b""
-        try:
-            events = self._parser.feed(block)
-        except EventTooLarge:
-            self._break("The provider sent an event that is too large.")
-            return b""
-        if len(events) == 1:
-            return self._take(events[0].event, events[0].data)
-        return b"".join([self._take(event, data) for event, data in events])
+    def _say_done(self) -> None:
+        self.done = True
 
-    def end(self) -> bytes:
-        """The input has ended. Afterwards `error` is set unless the end was clean."""
-        out = b""
-        if not self._ended and self.error is None and not self.done:
-            out = b"".join([self._take(e.event, e.data, last=True) for e in self._parser.close()])
-        self._ended = True
-        if self.error is None and not self.clean_end:
-            self._break(
-                "The provider ended the stream early."
-                if self._events
-                else "The provider's answer is no event stream."
-            )
-        return out
-
-    def _take(self, event: str | None, data: bytes, *, last: bool = False) -> bytes:
-        if self.error is not None or self.done:
-            return b""
-        if data == b"[DONE]":
-            self.done = True
-            return b""
-        self._events += 1
-        try:
-            chunk = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            if not last:  # half an event at the end of input is a cut, not nonsense
-                self._break("The provider sent an event that is not JSON.")
-            return b""
-        if type(chunk) is not dict:
-            self._break("The provider sent an event of an unknown form.")
-            return b""
-        failed = event == "error" or chunk.get("error") or chunk.get("object") == "error"
+    def _relay(self, item: SseEvent, data: JsonObject) -> bytes:
+        failed = item.event == "error" or data.get("error") or data.get("object") == "error"
         # A complete answer stays complete whatever is said after it.
         if failed and not self.finished:
-            self.error = decode_error_object(self._provider, chunk, self._error_map)
+            self.error = decode_error_object(self._provider, data, self._error_map)
             return b""
-        try:
-            return self._relay(chunk, data)
-        except (TypeError, AttributeError):
-            # A value of another kind where text, a number or an object belongs.
-            self._break("The provider sent an event of an unknown form.")
-            return b""
+        return self._relay_chunk(data, item.data)
 
-    def _relay(self, chunk: JsonObject, data: bytes) -> bytes:
+    def _relay_chunk(self, chunk: JsonObject, data: bytes) -> bytes:
         changed = False
         if "usage" in chunk or "x_groq" in chunk:
             changed = self._read_usage(chunk)
@@ -198,13 +123,13 @@ class ChatStream:
                 self._carry(chunk)
             return b""
         if type(choices) is not list:
-            self._break("The provider sent an event of an unknown form.")
+            self._break(UNKNOWN_FORM)
             return b""
         was_finished = self._unfinished <= 0
         content = False
         for choice in choices:
             if type(choice) is not dict:
-                self._break("The provider sent an event of an unknown form.")
+                self._break(UNKNOWN_FORM)
                 return b""
             delta = choice.get("delta")
             if type(delta) is dict:
@@ -259,6 +184,8 @@ class ChatStream:
 
     def _mend(self, choice: JsonObject, delta: JsonObject) -> bool:
         changed = type(delta.get("content")) in (list, dict) and mend_content(delta)
+        if "reasoning_content" in delta and self._style == "openrouter":
+            changed = mend_reasoning(delta) or changed
         calls = delta.get("tool_calls")
         if type(calls) is list and calls:
             changed = self._choice(choice).tools.mend(calls) or changed
@@ -363,6 +290,3 @@ class ChatStream:
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
         failed = {**self._ours, "error": error_object(error, "openrouter"), "choices": [choice]}
         return frame(failed) + DONE
-
-    def _break(self, message: str) -> None:
-        self.error = UpstreamBroken(message, provider=self._provider)

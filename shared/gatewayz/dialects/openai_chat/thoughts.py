@@ -54,6 +54,7 @@ def _read_detail(detail: Any, family: str) -> Thinking | RedactedThinking | None
         return None
     words = detail.get("format")
     origin = _ORIGINS.get(words, words) if type(words) is str else ""
+    origin = origin or _text(detail, "origin") or ""
     identity = _text(detail, "id")
     kind = detail.get("type")
     if kind == "reasoning.encrypted":
@@ -72,7 +73,9 @@ def _text(holder: JsonObject, name: str) -> str | None:
 
 
 def write_detail(part: Thinking | RedactedThinking, index: int) -> JsonObject:
-    words = FORMATS.get(part.origin, part.origin)
+    # Readers know these formats only; a family beside them stands where nobody minds it.
+    words = FORMATS.get(part.origin, FORMATS[""])
+    named = {} if part.origin in FORMATS else {"origin": part.origin}
     if isinstance(part, RedactedThinking):
         detail = {"type": "reasoning.encrypted", "data": part.data}
     else:
@@ -81,7 +84,7 @@ def write_detail(part: Thinking | RedactedThinking, index: int) -> JsonObject:
             detail["signature"] = part.signature
     if part.id is not None:
         detail["id"] = part.id
-    return {**detail, "format": words, "index": index}
+    return {**detail, "format": words, **named, "index": index}
 
 
 def can_return(parts: list[Thinking | RedactedThinking]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gatewayz.core.money import usd_number
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
+from gatewayz.dialects.savings import money_of
 from gatewayz.pricing.usage import MAX_UNITS, Usage
 
 USD_TICKS = 10_000_000_000
@@ -184,9 +185,15 @@ def encode_usage(raw: Mapping[str, Any] | None, report: UsageReport, style: Styl
             "reasoning_tokens": report.reasoning_tokens
         }
         usage["is_byok"] = False
-    usage["cost"] = usd_number(report.cost_nanos)
+    usage |= money_of(report)
     upstream = report.upstream_cost_nanos
-    usage["cost_details"] = {
+    costs: JsonObject = {
         "upstream_inference_cost": None if upstream is None else usd_number(upstream)
     }
+    if style == "openrouter":
+        prompt_nanos = report.prompt_cost_nanos
+        costs["upstream_inference_prompt_cost"] = usd_number(prompt_nanos)
+        written_nanos = report.cost_nanos - prompt_nanos
+        costs["upstream_inference_completions_cost"] = usd_number(written_nanos)
+    usage["cost_details"] = costs
     return usage

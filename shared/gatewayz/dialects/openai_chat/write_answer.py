@@ -46,6 +46,8 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
         body.update({k: v for k, v in generation.extras.items() if k not in body})
         if generation.service_tier is not None:
             body["service_tier"] = generation.service_tier
+    if reply.style == "openrouter":
+        body.setdefault("system_fingerprint", None)
     raw = generation.raw_usage if own else None
     if raw is None and generation.usage is not None:
         raw = usage_object(generation.usage)

@@ -3,8 +3,10 @@
 The body is written as a caller would write it, then goes through the pass-through's own rules.
 """
 
+from dataclasses import replace
 from typing import Any
 
+from gatewayz.core.errors import echo
 from gatewayz.dialects.custom_tools import as_functions
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import (
@@ -16,9 +18,9 @@ from gatewayz.dialects.generation import (
     ToolChoice,
 )
 from gatewayz.dialects.losses import Losses
+from gatewayz.dialects.openai_chat.quirks import QUIRKS as BODY_QUIRKS
 from gatewayz.dialects.openai_chat.read_message import NAME
-from gatewayz.dialects.openai_chat.request import ChatRequest
-from gatewayz.dialects.openai_chat.request import encode_request as apply_rules
+from gatewayz.dialects.openai_chat.request import PLUGINS, ChatRequest, forward_request
 from gatewayz.dialects.openai_chat.think_tags import QUIRKS as TAG_QUIRKS
 from gatewayz.dialects.openai_chat.thoughts import details, texts
 from gatewayz.dialects.openai_chat.write_message import write_cache, write_call, write_part
@@ -37,8 +39,8 @@ from gatewayz.dialects.parts import (
 )
 from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.reasoning import effort_of
+from gatewayz.dialects.web_search import WebSearch, as_chat_options, take_search
 
-PATH = "/chat/completions"
 # Flags of a provider's row, on top of the plain protocol.
 CACHE_CONTROL = "cache_control"  # marks on parts and tools are read
 REASONING_OBJECT = "reasoning_object"  # takes reasoning{effort,max_tokens,enabled,exclude}
@@ -47,15 +49,24 @@ CONTENT_BACK = "reasoning_content_back"  # wants its reasoning_content again
 TEXT_ONLY = "text_content"  # refuses arrays where a string says the same
 TOP_K = "top_k"
 CUSTOM_TOOLS = "custom_tools"  # has tools whose input is free text
-QUIRKS = TAG_QUIRKS | {
-    CACHE_CONTROL,
-    REASONING_OBJECT,
-    DETAILS_BACK,
-    CONTENT_BACK,
-    TEXT_ONLY,
-    TOP_K,
-    CUSTOM_TOOLS,
-}
+WEB_SEARCH = "web_search_options"  # searches the web when asked so
+QUIRKS = (
+    TAG_QUIRKS
+    | BODY_QUIRKS
+    | {
+        CACHE_CONTROL,
+        REASONING_OBJECT,
+        DETAILS_BACK,
+        CONTENT_BACK,
+        TEXT_ONLY,
+        TOP_K,
+        CUSTOM_TOOLS,
+        PLUGINS,
+        WEB_SEARCH,
+    }
+)
+# With all of them a request may go through as it came.
+ALL_EXTENSIONS = frozenset({CACHE_CONTROL, REASONING_OBJECT, DETAILS_BACK, PLUGINS})
 _SAMPLING = (
     "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "logit_bias",
     "logprobs", "top_logprobs", "verbosity", "user",
@@ -66,12 +77,15 @@ _OWN = ("metadata", "service_tier", "top_k")
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
         self.custom: frozenset[str] = frozenset()
-        if request.dialect != NAME and CUSTOM_TOOLS not in target.quirks:
+        self.own = request.dialect == NAME
+        if not self.own and CUSTOM_TOOLS not in target.quirks:
             request, self.custom = as_functions(request)
+        self.search: WebSearch | None = None
+        if (not self.own or "plugins" in request.extras) and PLUGINS not in target.quirks:
+            self.search, request = take_search(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
-        self.own = request.dialect == NAME
 
     def write(self) -> HttpRequest:
         request, target = self.request, self.target
@@ -87,14 +101,8 @@ class _Writer:
         self._write_tools(body)
         taken |= {"parallel_tools", "reasoning", "cache", "cache_key"}
         self._write_rest(body)
-        if self.own:
-            body.update(request.extras)
-        else:
-            self.losses.leave_extras(request.extras)
+        self._write_extras(body)
         self.losses.leave(taken)
-        for name in target.drop:
-            if name in body:
-                self.losses.drop_as(name)
         checked = ChatRequest(
             body=body,
             model=request.model,
@@ -106,9 +114,25 @@ class _Writer:
             user=None,
             session_id=None,
         )
-        raw = apply_rules(checked, target)
+        passed = forward_request(checked, target)
+        for name in passed.dropped:
+            self.losses.drop_as(name if self.own else self.losses.said(name))
         notes = Notes(custom=self.custom)
-        return HttpRequest(PATH, raw, dropped=self.losses.names, notes=notes)
+        return replace(passed, dropped=self.losses.names, notes=notes)
+
+    def _write_extras(self, body: JsonObject) -> None:
+        extras = self.request.extras
+        if not self.own:
+            self.losses.leave_extras(extras)
+        else:
+            body.update(extras)
+            for plugin in body.pop("plugins", ()) if PLUGINS not in self.target.quirks else ():
+                where = f"plugins[{extras['plugins'].index(plugin)}]"
+                raise self.losses.refuse(where, f"No plugin '{echo(plugin['id'])}' is known here.")
+        if self.search is not None:
+            if WEB_SEARCH not in self.target.quirks:
+                raise self.losses.refuse(self.search.where, "Searching the web is not supported.")
+            body["web_search_options"] = as_chat_options(self.search, self.losses)
 
     def _extra_fields(self) -> tuple[str, ...]:
         if self.own:
@@ -269,7 +293,7 @@ class _Writer:
                 thoughts.append(part)
             elif isinstance(part, ToolCall):
                 extras = self._extras(part.extras, "messages.tool_calls")
-                calls.append({**write_call(part), **extras})
+                calls.append({**write_call(self._unsigned(part)), **extras})
             elif isinstance(part, Refusal):
                 written["refusal"] = part.text
             elif isinstance(part, Opaque) and part.dialect != NAME:
@@ -284,6 +308,18 @@ class _Writer:
             written["tool_calls"] = calls
         if thoughts:
             self._write_thoughts(written, thoughts)
+
+    def _unsigned(self, call: ToolCall) -> ToolCall:
+        """Without a proof of thought that the target's models did not make."""
+        # Who sells many makers' models hands their proofs on.
+        if call.signature is None or self.target.family == call.origin:
+            return call
+        if not self.target.family and DETAILS_BACK in self.target.quirks:
+            return call
+        self.losses.drop_as(
+            "messages.tool_calls.extra_content" if self.own else "messages.thinking"
+        )
+        return replace(call, signature=None)
 
     def _write_thoughts(
         self, written: JsonObject, thoughts: list[Thinking | RedactedThinking]

@@ -34,6 +34,7 @@ from gatewayz.dialects.openai_chat.usage import encode_usage
 from gatewayz.dialects.openai_chat.write_answer import ID_PREFIXES
 from gatewayz.dialects.openai_chat.write_message import write_call, write_citation, write_part
 from gatewayz.dialects.parts import (
+    Audio,
     Image,
     Part,
     RedactedThinking,
@@ -172,6 +173,9 @@ class ChatEncoder:
                 if self._own:
                     call.update(part.extras)
                 return self._delta({"tool_calls": [call]}, event.choice)
+            case Audio():
+                sound = {"id": f"audio_{event.index}", "data": part.source.value}
+                return self._delta({"audio": sound}, event.choice)
             case Image():
                 return self._delta({"images": [write_part(part)]}, event.choice)
         return b""

@@ -13,6 +13,7 @@ from gatewayz.dialects.exchange import (
     with_limit,
 )
 from gatewayz.dialects.form import JsonObject, Style, Target
+from gatewayz.dialects.media import HoldsMedia
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
 from gatewayz.dialects.openai_completions.codec import OPENAI_COMPLETIONS
@@ -24,7 +25,7 @@ from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.size import prompt_tokens
 
 
-class CompletionsCall:
+class CompletionsCall(HoldsMedia):
     """A completion request as its client sent it."""
 
     name = NAME
@@ -52,15 +53,15 @@ class CompletionsCall:
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
         if upstream == NAME:
-            form = with_limit(self._form, limit_tokens)
+            form = with_limit(self.form, limit_tokens)
             request = forward_request(self._body, form, target)
             client = OPENAI_COMPLETIONS
             return TranslatedExchange(client, client, request, target, reply)
-        refuse_promises(self._form)
+        refuse_promises(self.form)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]
-        return translate(OPENAI_COMPLETIONS, other, self._form, target, reply, limit_tokens)
+        return translate(OPENAI_COMPLETIONS, other, self.form, target, reply, limit_tokens)
 
     def encode_error(
         self, error: GatewayError, *, style: Style, request_id: str | None

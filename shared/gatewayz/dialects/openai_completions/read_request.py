@@ -6,10 +6,9 @@ from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects import checks
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.gateway_fields import ignored, stays_here
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.openai_chat.request import (
-    GATEWAY_FIELDS,
-    GATEWAY_PREFIXES,
     MAX_CHOICES,
     MAX_STOPS,
     MAX_USER_CHARS,
@@ -72,11 +71,9 @@ def decode_request(body: JsonObject) -> GenerationRequest:
         extras={
             name: value
             for name, value in body.items()
-            if name not in _READ
-            and value is not None
-            and name not in GATEWAY_FIELDS
-            and not name.startswith(GATEWAY_PREFIXES)
+            if name not in _READ and value is not None and not stays_here(name)
         },
+        ignored=ignored(body),
     )
 
 

@@ -6,9 +6,9 @@ import orjson
 
 from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.gateway_fields import stays_here
 from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.losses import Losses
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 from gatewayz.dialects.openai_completions.wire import NAME, PATH, PROMISES, PROMPTS, TOKENS
 from gatewayz.dialects.parts import Opaque, Text
 from gatewayz.dialects.protocol import HttpRequest
@@ -54,8 +54,7 @@ class _Writer:
         else:
             self.losses.leave_extras(request.extras)
         self.losses.leave(taken)
-        for name in apply_rules(body, target):
-            self.losses.drop_as(name)
+        self.losses.rules(body, target, own=self.own)
         return HttpRequest(PATH, _dump(body), dropped=self.losses.names)
 
     def _write_prompt(self, body: JsonObject) -> int:
@@ -111,13 +110,11 @@ def forward_request(body: JsonObject, request: GenerationRequest, target: Target
     sent = {
         name: value
         for name, value in body.items()
-        if name not in GATEWAY_FIELDS
-        and not name.startswith(GATEWAY_PREFIXES)
-        and name != "stream_options"
+        if not stays_here(name) and name != "stream_options"
     }
     sent["model"] = target.native_id
     if request.max_output_tokens is not None:
         sent["max_tokens"] = request.max_output_tokens
     _write_stream(sent, request, target)
-    dropped = apply_rules(sent, target)
-    return HttpRequest(PATH, _dump(sent), dropped=tuple(dropped))
+    dropped = (*request.ignored, *apply_rules(sent, target))
+    return HttpRequest(PATH, _dump(sent), dropped=dropped)

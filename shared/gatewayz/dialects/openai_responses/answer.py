@@ -10,6 +10,7 @@ from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.openai_chat.usage import find_cost
 from gatewayz.dialects.openai_responses.read_answer import parse_response
+from gatewayz.dialects.openai_responses.shell import PROMISED
 from gatewayz.dialects.openai_responses.usage import (
     count_searches,
     raw_usage,
@@ -100,4 +101,5 @@ def _measure_texts(meter: OutputMeter, parts: Any) -> bool:
 def encode_answer(answer: ResponsesAnswer, reply: Reply, report: UsageReport) -> bytes:
     ours = {"id": public_id(reply.request_id, ID_PREFIX), "model": reply.model, "store": False}
     usage = write_usage(None, report, answer.usage)
-    return orjson.dumps({**answer.body, **ours, "usage": usage})
+    promised = PROMISED if reply.style == "openrouter" else {}
+    return orjson.dumps({**promised, **answer.body, **ours, "usage": usage})

@@ -3,51 +3,30 @@ translated. Every answer repeats the request's settings, as clients of this prot
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from gatewayz.core.errors import GatewayError, UpstreamError
+from gatewayz.core.errors import GatewayError
 from gatewayz.dialects.exchange import EVENT_STREAM, Exchange, translate, with_limit
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.form import JsonObject, Style, Target
+from gatewayz.dialects.media import HoldsMedia
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
-from gatewayz.dialects.openai_responses.answer import (
-    ResponsesAnswer,
-    decode_answer,
-    encode_answer,
-)
+from gatewayz.dialects.openai_responses.answer import decode_answer, encode_answer
 from gatewayz.dialects.openai_responses.codec import OPENAI_RESPONSES
 from gatewayz.dialects.openai_responses.errors import decode_error
+from gatewayz.dialects.openai_responses.namespaces import flattened
 from gatewayz.dialects.openai_responses.request import forward_request, passes
 from gatewayz.dialects.openai_responses.shell import with_echo
 from gatewayz.dialects.openai_responses.stream import ResponsesStream
 from gatewayz.dialects.openai_responses.wire import NAME
 from gatewayz.dialects.openai_responses.write_stream import ResponsesEncoder
-from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
+from gatewayz.dialects.passthrough import PassedExchange, Passing
+from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.size import prompt_tokens
 
-
-@dataclass(slots=True)
-class ResponsesExchange:
-    """Bytes through: only id, model and usage are ours."""
-
-    request: HttpRequest
-    target: Target
-    reply: Reply
-
-    def read_answer(self, raw: bytes) -> ResponsesAnswer:
-        return decode_answer(raw, self.target)
-
-    def render_answer(self, answer: ResponsesAnswer, report: UsageReport) -> bytes:
-        return encode_answer(answer, self.reply, report)
-
-    def open_stream(self) -> ResponsesStream:
-        return ResponsesStream(self.reply, self.target)
-
-    def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
-        return decode_error(self.target, status, headers, body)
+PASSING = Passing(decode_answer, encode_answer, ResponsesStream, decode_error)
 
 
-class ResponsesCall:
+class ResponsesCall(HoldsMedia):
     """A Responses request as its client sent it."""
 
     name = NAME
@@ -74,13 +53,15 @@ class ResponsesCall:
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
         reply = with_echo(reply, self._body)
-        if upstream == NAME and passes(target):
-            form = with_limit(self._form, limit_tokens)
-            return ResponsesExchange(forward_request(self._body, form, target), target, reply)
+        if upstream == NAME and passes(target) and not self.embedded:
+            form = with_limit(self.form, limit_tokens)
+            request = forward_request(self._body, form, target)
+            return PassedExchange(PASSING, request, target, reply)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = OPENAI_RESPONSES if upstream == NAME else UPSTREAMS[upstream]
-        return translate(OPENAI_RESPONSES, other, self._form, target, reply, limit_tokens)
+        form = self.form if upstream == NAME else flattened(self.form)
+        return translate(OPENAI_RESPONSES, other, form, target, reply, limit_tokens)
 
     def encode_error(
         self, error: GatewayError, *, style: Style, request_id: str | None

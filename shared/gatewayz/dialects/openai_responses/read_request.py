@@ -6,6 +6,7 @@ from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects import checks
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.gateway_fields import ignored, stays_here
 from gatewayz.dialects.generation import (
     FunctionTool,
     GenerationRequest,
@@ -14,12 +15,7 @@ from gatewayz.dialects.generation import (
     Tool,
     ToolChoice,
 )
-from gatewayz.dialects.openai_chat.request import (
-    GATEWAY_FIELDS,
-    GATEWAY_PREFIXES,
-    MAX_USER_CHARS,
-    TIERS,
-)
+from gatewayz.dialects.openai_chat.request import MAX_USER_CHARS, TIERS
 from gatewayz.dialects.openai_responses.read_items import read_input
 from gatewayz.dialects.openai_responses.wire import LOGPROBS, NAME
 from gatewayz.dialects.parts import Message, Opaque, Text
@@ -80,6 +76,7 @@ def decode_request(body: JsonObject) -> GenerationRequest:
         metadata=checks.table(body, "metadata"),
         service_tier=tier,
         cache_key=checks.text(body, "prompt_cache_key"),
+        ignored=ignored(body),
         extras=extras,
     )
 
@@ -108,10 +105,7 @@ def _read_extras(body: JsonObject, *, stream: bool) -> JsonObject:
     extras = {
         name: value
         for name, value in body.items()
-        if name not in _READ
-        and value is not None
-        and name not in GATEWAY_FIELDS
-        and not name.startswith(GATEWAY_PREFIXES)
+        if name not in _READ and value is not None and not stays_here(name)
     }
     checks.text(body, "safety_identifier")
     if checks.text(body, "truncation") == "disabled":  # as everywhere
@@ -167,14 +161,21 @@ def _read_choice(choice: Any) -> tuple[ToolChoice | None, Any]:
         case {"type": "function" | "custom", "name": str(name)}:
             return ToolChoice("required", (name,)), None
         case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": list(tools)}:
-            names = [t.get("name") if type(t) is dict else None for t in tools]
-            kinds = {t.get("type") if type(t) is dict else None for t in tools}
-            if kinds <= {"function", "custom"} and all(type(name) is str for name in names):
+            names = [_allowed_name(tool) for tool in tools]
+            if None not in names:
                 return ToolChoice(mode, tuple(map(str, names))), None
             return None, choice
         case {"type": str(kind)} if kind not in ("function", "custom", "allowed_tools"):
             return None, choice
     raise wrong("tool_choice", "must be auto, none, required, a tool or allowed_tools")
+
+
+def _allowed_name(tool: Any) -> str | None:
+    """The name of a function in a list of allowed tools; None for any other tool."""
+    match tool:
+        case {"type": "function" | "custom", "name": str(name)}:
+            return name
+    return None
 
 
 def _read_format(value: JsonObject | None) -> ResponseFormat | None:

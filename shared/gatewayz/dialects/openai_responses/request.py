@@ -8,8 +8,8 @@ import orjson
 
 from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.gateway_fields import stays_here
 from gatewayz.dialects.generation import GenerationRequest
-from gatewayz.dialects.openai_chat.request import GATEWAY_FIELDS, GATEWAY_PREFIXES
 from gatewayz.dialects.openai_responses.wire import FAMILY, PATH
 from gatewayz.dialects.openai_responses.write_request import encode_request
 from gatewayz.dialects.parts import RedactedThinking, Thinking, ToolCall
@@ -26,20 +26,16 @@ def forward_request(body: JsonObject, request: GenerationRequest, target: Target
     """`request` is what `body` was read into, with our token limit in it."""
     if _has_foreign_thought(request):
         return encode_request(request, target)
-    sent = {
-        name: value
-        for name, value in body.items()
-        if name not in GATEWAY_FIELDS and not name.startswith(GATEWAY_PREFIXES)
-    }
+    sent = {name: value for name, value in body.items() if not stays_here(name)}
     sent["model"], sent["store"] = target.native_id, False
     if request.max_output_tokens is not None:
         sent["max_output_tokens"] = request.max_output_tokens
-    dropped = apply_rules(sent, target)
+    dropped = (*request.ignored, *apply_rules(sent, target))
     try:
         raw = orjson.dumps(sent)
     except TypeError:
         raise InvalidRequest("The request body cannot be written as JSON.") from None
-    return HttpRequest(PATH, raw, dropped=tuple(dropped))
+    return HttpRequest(PATH, raw, dropped=dropped)
 
 
 def _has_foreign_thought(request: GenerationRequest) -> bool:

@@ -33,6 +33,13 @@ _DEFAULTS: Mapping[str, Any] = {
     "truncation": "disabled",
 }
 
+# What clients of the OpenRouter style are promised besides.
+PROMISED: Mapping[str, Any] = {
+    "completed_at": None,
+    "frequency_penalty": None,
+    "presence_penalty": None,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class EchoReply(Reply):
@@ -76,6 +83,7 @@ def shell(reply: Reply, answered: Mapping[str, Any] | None = None) -> JsonObject
         "created_at": created_s(response_id),
         "status": "in_progress",
         **_DEFAULTS,
+        **(PROMISED if reply.style == "openrouter" else {}),
         **(answered or {}),
         **echo,
         "model": reply.model,

@@ -7,14 +7,11 @@ event; never ends cleanly what did not end cleanly (D27).
 
 from typing import Any
 
-import orjson
-
-from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError
+from gatewayz.core.errors import GatewayError
 from gatewayz.core.ids import public_id
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.generation import Finish
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
-from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.openai_chat.usage import find_cost
 from gatewayz.dialects.openai_responses.answer import CALLS, measure_call, measure_item
 from gatewayz.dialects.openai_responses.errors import decode_failure, error_event, failed_error
@@ -26,41 +23,32 @@ from gatewayz.dialects.openai_responses.usage import (
     write_usage,
 )
 from gatewayz.dialects.openai_responses.wire import ID_PREFIX, frame, read_status
+from gatewayz.dialects.passthrough import PassedStream, event_frame
 from gatewayz.dialects.protocol import Reply
-from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
+from gatewayz.dialects.sse import SseEvent
 from gatewayz.dialects.translated import openai_finish
 from gatewayz.pricing.usage import Usage
 
-MAX_HELD_FRAMES = 64
-UNKNOWN_FORM = "The provider sent an event of an unknown form."
 _COMPLETE = ("response.completed", "response.incomplete")
 
 
-class ResponsesStream:
+class ResponsesStream(PassedStream):
     """feed() every block, end() at the end of input, then close() or fail(), whichever is true."""
 
     keepalive = KEEPALIVE
 
     def __init__(self, reply: Reply, target: Target) -> None:
-        self.started = False  # content was seen: the first token
-        self.done = False  # the last event was seen
-        self.error: UpstreamError | None = None
-        self.stated_cost: float | None = None
-        self.native_id: str | None = None
-        self.usage: JsonObject | None = None  # the provider's, raw
+        super().__init__(target.provider)
         self._reply = reply
         self._target = target
         self._ours = {"id": public_id(reply.request_id, ID_PREFIX), "model": reply.model}
-        self._parser = SseParser()
-        self._meter = OutputMeter()
-        self._held: list[bytes] = []
         self._response: JsonObject | None = None  # as it stands in the last event
         self._last = "response.completed"
         self._finish: Finish | None = None
         self._output: dict[int, JsonObject] = {}  # items as far as they are done
         self._called = False
         self._searches = 0
-        self._events = self._sequence = 0
+        self._sequence = 0
 
     # ------------------------------------------------------------------ what was seen
 
@@ -76,68 +64,12 @@ class ResponsesStream:
     def finished(self) -> bool:
         return self._finish is not None
 
-    @property
-    def clean_end(self) -> bool:
-        return self.error is None and self.finished
-
-    @property
-    def empty(self) -> bool:
-        return not self.started and self._finish is None
-
-    @property
-    def output_bytes(self) -> int:
-        return self._meter.bytes
-
-    @property
-    def output_tokens_estimate(self) -> int:
-        return self._meter.tokens
-
     # ------------------------------------------------------------------ input
 
-    def feed(self, block: bytes) -> bytes:
-        """What may go to the client now; b"" while nothing may."""
-        if self.error is not None or self.done:
-            return b""
-        try:
-            events = self._parser.feed(block)
-        except EventTooLarge:
-            self._break("The provider sent an event that is too large.")
-            return b""
-        return b"".join([self._take(item) for item in events])
-
-    def end(self) -> bytes:
-        """The input has ended. Afterwards `error` is set unless the end was clean."""
-        out = b""
-        if self.error is None and not self.done:
-            out = b"".join([self._take(item, last=True) for item in self._parser.close()])
-        if self.error is None and not self.clean_end:
-            self._break(
-                "The provider ended the stream early."
-                if self._events
-                else "The provider's answer is no event stream."
-            )
-        return out
-
-    def _take(self, item: SseEvent, *, last: bool = False) -> bytes:
-        if self.error is not None or self.done or item.data == b"[DONE]":
-            return b""
-        try:
-            data = orjson.loads(item.data)
-        except orjson.JSONDecodeError:
-            if not last:  # half an event at the end of input is a cut, not nonsense
-                self._break("The provider sent an event that is not JSON.")
-            return b""
-        try:
-            kind = data.get("type") or item.event
-            if type(kind) is not str:
-                raise TypeError(kind)
-            self._events += 1
-            return self._relay(kind, data, item.data)
-        except (KeyError, TypeError, AttributeError):
-            self._break(UNKNOWN_FORM)
-            return b""
-
-    def _relay(self, kind: str, data: JsonObject, raw: bytes) -> bytes:
+    def _relay(self, item: SseEvent, data: JsonObject) -> bytes:
+        kind = data.get("type") or item.event
+        if type(kind) is not str:
+            raise TypeError(kind)
         number = data.get("sequence_number")
         self._sequence = number if type(number) is int else self._sequence + 1
         if kind.endswith(".delta"):
@@ -155,9 +87,7 @@ class ResponsesStream:
             return self._hold(self._begin(kind, data))
         elif kind in ("response.output_item.added", "response.output_item.done"):
             self._read_item(kind, data["output_index"], data["item"])
-        if b"\n" in raw:
-            raw = orjson.dumps(data)
-        return self._hold(b"event: " + kind.encode() + b"\ndata: " + raw + b"\n\n")
+        return self._hold(event_frame(kind, data, item.data))
 
     def _read_delta(self, delta: Any) -> None:
         if type(delta) is str and delta:
@@ -179,7 +109,7 @@ class ResponsesStream:
     def _begin(self, kind: str, data: JsonObject) -> bytes:
         response = data["response"]
         native = response.get("id")
-        self.native_id = native if type(native) is str else self.native_id
+        self._native_id = native if type(native) is str else self._native_id
         self._response = response
         fields = {**data, "response": {**response, **self._ours, "store": False}}
         del fields["type"]
@@ -197,16 +127,6 @@ class ResponsesStream:
         self.stated_cost = find_cost(response, self._target.usage)
         ended = {"status": kind.removeprefix("response."), **response}
         self._finish = read_status(ended, called_tools=self._called)
-
-    def _hold(self, item: bytes) -> bytes:
-        if not self.started:
-            if len(self._held) < MAX_HELD_FRAMES:
-                self._held.append(item)
-            return b""
-        if self._held:
-            item = b"".join([*self._held, item])
-            self._held = []
-        return item
 
     # ------------------------------------------------------------------ output
 
@@ -244,6 +164,3 @@ class ResponsesStream:
         output = [item for _, item in sorted(self._output.items())] if shown else []
         ended = {"status": "failed", "error": failed_error(error), "output": output}
         return out + frame("response.failed", {"response": {**base, **ended}}, number + 1)
-
-    def _break(self, words: str) -> None:
-        self.error = UpstreamBroken(words, provider=self._target.provider)

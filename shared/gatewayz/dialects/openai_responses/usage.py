@@ -9,6 +9,7 @@ from typing import Any
 from gatewayz.core.money import usd_number
 from gatewayz.dialects.form import JsonObject, UsageReport
 from gatewayz.dialects.openai_chat.usage import read_usage as read_counts
+from gatewayz.dialects.savings import money_of
 from gatewayz.pricing.usage import Usage
 
 _PATHS: Mapping[str, str] = {
@@ -77,7 +78,7 @@ def write_usage(
     """The `usage` a client sees. `raw` travels where the provider spoke this dialect."""
     upstream = report.upstream_cost_nanos
     money = {
-        "cost": usd_number(report.cost_nanos),
+        **money_of(report),
         "cost_details": {
             "upstream_inference_cost": None if upstream is None else usd_number(upstream)
         },

@@ -5,6 +5,7 @@ import orjson
 from gatewayz.dialects.form import JsonObject, UsageReport
 from gatewayz.dialects.generation import Choice, Generation
 from gatewayz.dialects.openai_responses import write_parts as write
+from gatewayz.dialects.openai_responses.namespaces import Spaces, spaces_of
 from gatewayz.dialects.openai_responses.shell import shell
 from gatewayz.dialects.openai_responses.usage import write_usage
 from gatewayz.dialects.openai_responses.wire import NAME, ItemIds, write_status
@@ -33,13 +34,17 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
     if own and generation.service_tier is not None:
         response["service_tier"] = generation.service_tier
     complete = response["status"] == "completed"
-    response["output"] = write_output(choice, ItemIds(reply.request_id), own=own, complete=complete)
+    ids = ItemIds(reply.request_id)
+    spaces = {} if own else spaces_of(reply)
+    response["output"] = write_output(choice, ids, own=own, complete=complete, spaces=spaces)
     raw = generation.raw_usage if own else None
     response["usage"] = write_usage(generation.usage, report, raw)
     return orjson.dumps(response)
 
 
-def write_output(choice: Choice, ids: ItemIds, *, own: bool, complete: bool) -> list[JsonObject]:
+def write_output(
+    choice: Choice, ids: ItemIds, *, own: bool, complete: bool, spaces: Spaces
+) -> list[JsonObject]:
     """The output items. The last one of an answer that was cut is incomplete itself."""
     out: list[JsonObject] = []
     for part in choice.parts:
@@ -53,7 +58,7 @@ def write_output(choice: Choice, ids: ItemIds, *, own: bool, complete: bool) -> 
             case ToolCall():
                 if part.signature is not None:
                     out.append(write_call_signature(part.origin, part.signature, part.id, ids))
-                out.append(write_call_item(part, ids, own=own))
+                out.append(write_call_item(part, ids, own=own, spaces=spaces))
             case Image():
                 if (made := write_picture_item(part, ids, own=own)) is not None:
                     out.append(made)
@@ -91,9 +96,11 @@ def message_item(ids: ItemIds, phase: str | None) -> JsonObject:
     return item if phase is None else {**item, "phase": phase}
 
 
-def write_call_item(part: ToolCall, ids: ItemIds, *, own: bool) -> JsonObject:
+def write_call_item(part: ToolCall, ids: ItemIds, *, own: bool, spaces: Spaces) -> JsonObject:
     prefix = "ctc" if part.custom else "fc"
     item = {"id": ids.next(prefix), "status": "completed", **write.write_call(part)}
+    if part.name in spaces:
+        item["namespace"], item["name"] = spaces[part.name]
     return {**item, **part.extras} if own else item
 
 

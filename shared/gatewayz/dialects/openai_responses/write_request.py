@@ -26,7 +26,7 @@ from gatewayz.dialects.openai_responses.write_parts import texts_of
 from gatewayz.dialects.parts import Opaque, ToolCall
 from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.reasoning import effort_of
-from gatewayz.dialects.rules import apply_rules
+from gatewayz.dialects.web_search import as_responses, take_search
 
 REASONING_OBJECT = "reasoning_object"  # takes reasoning.max_tokens and reasoning.enabled
 QUIRKS = frozenset({CACHE_BREAKPOINT, THOUGHTS_BACK, REASONING_OBJECT})
@@ -37,10 +37,11 @@ _KIN = (NAME, "openai_chat")
 
 class _Writer:
     def __init__(self, request: GenerationRequest, target: Target) -> None:
+        self.own = request.dialect == NAME
+        self.search, request = (None, request) if self.own else take_search(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
-        self.own = request.dialect == NAME
         self.names: dict[str, str] = {}
         if not self.own:
             named = {name: safe_name(name) for name in self._tool_names()}
@@ -76,8 +77,7 @@ class _Writer:
         self._write_extras(body)
         taken |= {"top_logprobs", "logprobs", "user", "parallel_tools", "response_format"}
         self.losses.leave(taken | {"verbosity", "reasoning", "cache_key"})
-        for name in apply_rules(body, target):
-            self.losses.drop_as(name)
+        self.losses.rules(body, target, own=self.own)
         try:
             raw = orjson.dumps(body)
         except TypeError:
@@ -161,8 +161,11 @@ class _Writer:
             if subset:
                 tools = tuple(t for t in tools if getattr(t, "name", "") in choice.names)
                 choice = ToolChoice(choice.mode)
-        if tools:
-            body["tools"] = [self._tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+        written = [self._tool(tool, f"tools[{i}]") for i, tool in enumerate(tools)]
+        if self.search is not None:
+            written.append(as_responses(self.search, self.losses))
+        if written:
+            body["tools"] = written
         if choice is not None:
             body["tool_choice"] = self._choice(choice)
         if request.parallel_tools is not None:

@@ -27,6 +27,7 @@ from gatewayz.dialects.openai_chat.frames import KEEPALIVE
 from gatewayz.dialects.openai_responses import write_answer as items
 from gatewayz.dialects.openai_responses import write_parts as write
 from gatewayz.dialects.openai_responses.errors import error_event, failed_error
+from gatewayz.dialects.openai_responses.namespaces import spaces_of
 from gatewayz.dialects.openai_responses.shell import shell
 from gatewayz.dialects.openai_responses.usage import write_usage
 from gatewayz.dialects.openai_responses.wire import NAME, ItemIds, frame, write_status
@@ -49,6 +50,7 @@ class ResponsesEncoder:
 
     def __init__(self, reply: Reply) -> None:
         self._ids = ItemIds(reply.request_id)
+        self._spaces = spaces_of(reply)
         self._shell = shell(reply)
         self._sequence = 0
         self._output: list[JsonObject] = []  # items that are done
@@ -209,7 +211,9 @@ class ResponsesEncoder:
         if part.signature is not None:
             origin, signature = part.origin, part.signature
             out = self._whole(items.write_call_signature(origin, signature, part.id, self._ids))
-        item = items.write_call_item(part, self._ids, own=self._own)
+        item = items.write_call_item(
+            part, self._ids, own=self._own, spaces={} if self._own else self._spaces
+        )
         kind = "custom_tool_call_input" if part.custom else "function_call_arguments"
         item["input" if part.custom else "arguments"] = ""
         out += self._add({**item, "status": "in_progress"})
