@@ -4,8 +4,9 @@
 --       3 due:{a}    sorted set of requests by the end of their hold
 --       4 budgets:{a} scope|period -> spent + held; `loaded` marks it complete
 --       5 outbox:{a} request -> charge message that no queue took
+--       6 sent:{a}:request  charge message that a queue took, for look-ups; only `finish`, `find`
 -- ARGV  1 operation, 2 now_ms (0 = the server's clock; set by the simulation only), then its own.
--- Amounts are decimal strings below 2^53. Keys have no expiry: what expires is the sweeper's
+-- Amounts are decimal strings below 2^53. Keys 1 to 5 have no expiry: what expires is the sweeper's
 -- decision. A changed meaning gets a new file name, so that two versions of the code can run (F22).
 local US = '\31'
 local op = ARGV[1]
@@ -122,9 +123,9 @@ if op == 'load' then -- (field, used)*: only the first loader after a loss write
   return {'OK'}
 end
 
-if op == 'due' then -- limit -> (request, lease, record)*
-  local out = {}
-  for _, request in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', int(now), 'LIMIT', 0, ARGV[3])) do
+if op == 'due' then -- limit, late_ms -> (request, lease, record)* of what ended so long ago
+  local out, before = {}, now - num(ARGV[4])
+  for _, request in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', int(before), 'LIMIT', 0, ARGV[3])) do
     local held = get_hold(request)
     if held then
       out[#out + 1], out[#out + 2], out[#out + 3] = request, held.lease, held.record
@@ -164,6 +165,8 @@ if op == 'find' then -- request -> what is known of it before the ledger knows i
   if held then return {'HELD', held.record} end
   local message = redis.call('HGET', KEYS[5], request)
   if message then return {'OUTBOX', message} end
+  local sent = KEYS[6] and redis.call('GET', KEYS[6])
+  if sent then return {'SENT', sent} end
   return {'NONE'}
 end
 
@@ -186,8 +189,10 @@ if op == 'checkpoint' then -- request, record, more: stores progress, grows the 
   return {'OK', grown, grown ~= '0' and lease or id or ''}
 end
 
-if op == 'finish' then -- request, charge (0 = release), message ('' = the queue has it)
-  if ARGV[5] ~= '' then redis.call('HSET', KEYS[5], request, ARGV[5]) end
+-- request, charge (0 = release), message ('' = no need to keep it), keep_ms ('' = in the outbox)
+if op == 'finish' then
+  if (ARGV[6] or '') ~= '' then redis.call('SET', KEYS[6], ARGV[5], 'PX', ARGV[6])
+  elseif ARGV[5] ~= '' then redis.call('HSET', KEYS[5], request, ARGV[5]) end
   -- Flushed or finished before: the message is self-contained, so nothing is missing.
   if not held then return {'NONE'} end
   local amount, charge = tonumber(held.amount), tonumber(ARGV[4])

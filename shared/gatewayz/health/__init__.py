@@ -1,0 +1,1 @@
+"""What is up, how fast, since when."""
