@@ -9,7 +9,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gatewayz.core import clock
+from gatewayz.billing.slot import OUTBOXES, OUTBOXES_KEY, RedisAway, call_admit
+from gatewayz.billing.spending import Spending
 from gatewayz.core.errors import (
     DependencyError,
     GatewayError,
@@ -25,20 +26,14 @@ from gatewayz.stores.redis import RedisScripts
 
 log = get_log(__name__)
 
-ADMIT = "admit_v1"
 WANT_HOLDS = 64
 LOW_WATER_HOLDS = 16
 MAX_STEP_NANOS = 50 * NANOS_PER_USD
-SPEND_WINDOW_S = 60.0
 # While Redis is away Postgres must answer fast, so that both being down is known in < 1 s (F10).
 PRIVATE_TIMEOUT_S = 0.7
 MAX_ROUNDS = 4
 CANNOT_TELL = -1
 Scope = tuple[str, str, int | None]
-
-
-class RedisAway(StoreUnavailable):
-    """Redis cannot vouch for the money of this account now; Postgres still may."""
 
 
 class StalePrincipal(Exception):
@@ -69,13 +64,6 @@ class Hold:
     private: bool
 
 
-@dataclass(slots=True)
-class _Spend:
-    since_s: float
-    nanos: int = 0
-    before_nanos: int = 0
-
-
 class _Flight:
     """Those of one account who wait for Postgres in this process."""
 
@@ -86,23 +74,6 @@ class _Flight:
         self.waiting = 0
 
 
-def account_keys(account: str) -> list[str]:
-    """Redis keys of one account; the shared tag keeps them in one slot."""
-    tag = "{" + account + "}"
-    return ["acct:" + tag, "holds:" + tag, "due:" + tag, "budgets:" + tag, "outbox:" + tag]
-
-
-async def call_admit(
-    redis: RedisScripts, account: str, operation: str, *rest: str | int
-) -> list[Any]:
-    """One operation of the admission script on one account; RedisAway when Redis fails."""
-    try:
-        reply: list[Any] = await redis.script(ADMIT, account_keys(account), [operation, 0, *rest])
-    except DependencyError as error:
-        raise RedisAway(error.message) from error
-    return reply
-
-
 class Credits:
     """One per process: owns the single flight per account and the background refills."""
 
@@ -111,7 +82,7 @@ class Credits:
         self._redis = redis
         self._lease_ttl_ms = lease_ttl_s * 1000
         self._flights: dict[str, _Flight] = {}
-        self._spends: dict[str, _Spend] = {}
+        self._spending = Spending()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def admit(self, ask: Ask) -> Hold:
@@ -163,16 +134,39 @@ class Credits:
             hold.lease = reply[2]
         return grown, reply[2]
 
-    async def finish(self, hold: Hold, charge_nanos: int, message: str = "") -> None:
-        """Give back what the hold has over the charge. A `message` no queue took is kept."""
-        self._count_spend(hold.account, charge_nanos)
-        if hold.private and not message:
+    async def finish(
+        self, hold: Hold, charge_nanos: int, shown: str = "", *, keep_ms: int | None = None
+    ) -> None:
+        """Give back what the hold has over the charge; a message `shown` is found for `keep_ms`."""
+        self._spending.add(hold.account, charge_nanos)
+        if hold.private and not shown:
             return
-        await self._call(hold.account, "finish", hold.request_id, charge_nanos, message)
+        await call_admit(
+            self._redis,
+            hold.account,
+            "finish",
+            hold.request_id,
+            charge_nanos,
+            shown,
+            keep_ms or "",
+            request_id=hold.request_id if shown else None,
+        )
+
+    async def keep(self, hold: Hold, charge_nanos: int, message: str) -> None:
+        """Finish, and keep a `message` that nothing else took until the sweeper settles it.
+
+        The account is noted first: the sweeper looks for outboxes there, whatever leases are open.
+        """
+        self._spending.add(hold.account, charge_nanos)
+        try:
+            await self._redis.script(OUTBOXES, [OUTBOXES_KEY], ["add", hold.account])
+        except DependencyError as error:
+            raise RedisAway(error.message) from error
+        await self._call(hold.account, "finish", hold.request_id, charge_nanos, message, "")
 
     async def find(self, account: str, request_id: str) -> tuple[str, str]:
-        """("HELD" | "OUTBOX" | "NONE", its record or message as JSON text)."""
-        reply = await self._call(account, "find", request_id)
+        """("HELD" | "OUTBOX" | "SENT" | "NONE", its record or message as JSON text)."""
+        reply = await call_admit(self._redis, account, "find", request_id, request_id=request_id)
         return reply[0], reply[1] if len(reply) > 1 else ""
 
     async def push_epoch(self, account: str, epoch: int) -> None:
@@ -274,7 +268,7 @@ class Credits:
             return self._granted(ask, reply)
         has = int(refusal.metadata["available_nanos"])
         await self._call(ask.account, "poor", has)
-        raise _too_poor(int(reply[2]) + has) from refusal
+        raise _too_poor(int(reply[2]) + has, refusal.code) from refusal
 
     async def _refill_ahead(self, ask: Ask) -> None:
         """Top the lease up before it runs dry, off the request path (D4)."""
@@ -358,18 +352,8 @@ class Credits:
     # ------------------------------------------------------------ how much to ask for
 
     def _want(self, ask: Ask) -> int:
-        spend = self._spends.get(ask.account)
-        recent = spend.nanos + spend.before_nanos if spend else 0
-        return min(max(WANT_HOLDS * ask.amount_nanos, 2 * recent), MAX_STEP_NANOS)
-
-    def _count_spend(self, account: str, nanos: int) -> None:
-        now_s = clock.monotonic_s()
-        spend = self._spends.get(account)
-        if spend is None:
-            spend = self._spends[account] = _Spend(now_s)
-        elif now_s - spend.since_s > SPEND_WINDOW_S:
-            spend.since_s, spend.before_nanos, spend.nanos = now_s, spend.nanos, 0
-        spend.nanos += nanos
+        recent_nanos = self._spending.lately(ask.account)
+        return min(max(WANT_HOLDS * ask.amount_nanos, 2 * recent_nanos), MAX_STEP_NANOS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -392,7 +376,9 @@ class _Step:
         return (self.lease, self.op_id, str(self.step_nanos), str(self.left_ms))
 
 
-def _too_poor(available_nanos: int) -> InsufficientCredits:
+def _too_poor(available_nanos: int, code: str | None = None) -> InsufficientCredits:
     return InsufficientCredits(
-        "Not enough credits for this request.", metadata={"available_nanos": available_nanos}
+        "Not enough credits for this request.",
+        code=code,
+        metadata={"available_nanos": available_nanos},
     )

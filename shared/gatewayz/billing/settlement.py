@@ -4,9 +4,10 @@ Every admitted request ends in exactly one message, keyed by its request id, sel
 priced: it may arrive twice, late or out of order. Queued before the last byte is sent.
 """
 
-import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal
 
 import orjson
@@ -18,13 +19,18 @@ from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
 from gatewayz.pricing.charge import Line, amount_nanos
 from gatewayz.stores.postgres import Postgres
-from gatewayz.stores.queue import WORKER_TIMEOUT_S, Queue
+from gatewayz.stores.queue import WORKER_TIMEOUT_S, Queue, Received
 
 log = get_log(__name__)
 
 CHARGES = "charges"
 MESSAGE_VERSION = 1
 READABLE_VERSIONS = (1,)
+# The caller waits for its last bytes meanwhile.
+DIRECT_TIMEOUT_S = 1.0
+# How long a message that waits in a queue of others is shown from Redis.
+SHOWN_MS = 15 * 60 * 1000
+OnPosted = Callable[[list[dict[str, Any]]], Awaitable[None]]
 Outcome = Literal["completed", "empty", "failed", "cut", "left", "expired"]
 
 
@@ -75,70 +81,108 @@ class ChargeMessage:
 
     def sealed(self) -> dict[str, Any]:
         """The message as it is queued, with the digest that tells a replay from a conflict."""
-        return seal({name: getattr(self, name) for name in _FIELDS})
+        return seal(dict(zip(_FIELDS, _VALUES(self), strict=True)))
 
     def record(self) -> str:
         """The message as far as it is known, for the hold: the sweeper settles from it alone."""
-        return orjson.dumps(self).decode()
+        return orjson.dumps(dict(zip(_FIELDS, _VALUES(self), strict=True))).decode()
 
 
 _FIELDS = tuple(each.name for each in fields(ChargeMessage))
+_VALUES = attrgetter(*_FIELDS)
 
 
 def seal(message: dict[str, Any]) -> dict[str, Any]:
     """`message` with its digest over everything that moves money."""
-    money = [message[name] for name in ("request_id", "account", "lease", "lines", "charge_nanos")]
+    money = [
+        message[name]
+        for name in ("request_id", "account", "lease", "lines", "charge_nanos", "writeoff_nanos")
+    ]
     message["digest"] = hashlib.sha256(orjson.dumps(money)).hexdigest()
     return message
 
 
 class Settlement:
-    """Hands charge messages over: queue, else outbox, else one ERROR line with all of it."""
+    """Hands charge messages over: queue, else straight to the ledger, else outbox, else one ERROR
+    line with all of it (D6, D7)."""
 
-    def __init__(self, queue: Queue, credits: Credits) -> None:
+    def __init__(self, queue: Queue, credits: Credits, postgres: Postgres) -> None:
         self._queue = queue
         self._credits = credits
+        self._postgres = postgres
 
-    async def commit(self, hold: Hold, charge: ChargeMessage) -> "asyncio.Task[None]":
-        """Returns when the message is stored; the task it returns ends when the hold is freed.
+    async def commit(self, hold: Hold, charge: ChargeMessage) -> "Stored":
+        """Returns when the message is stored; `free` what it returns.
 
         The hold goes after the message is stored, never before: a process killed between the two
         must leave one of them behind (F24).
         """
         message = charge.sealed()
+        stored = Stored(hold, charge.charge_nanos)
         try:
             await self._queue.send(CHARGES, charge.request_id, message)
+            if not self._queue.in_ledger:
+                stored.text = orjson.dumps(message).decode()
         except GatewayError as error:
             log.warning("queue_failed", request_id=charge.request_id, error=error.metric)
-            await self._keep(hold, charge, message)
+            await self._store_otherwise(stored, message)
         metric("requests", outcome=charge.outcome)
         if charge.first_token_ms is not None and charge.provider is not None:
             metric("first_token", charge.first_token_ms, provider=charge.provider)
         log.debug("charge_sent", request_id=charge.request_id, charge_nanos=charge.charge_nanos)
-        return asyncio.create_task(self._free(hold, charge.charge_nanos))
+        return stored
 
-    async def _free(self, hold: Hold, charge_nanos: int) -> None:
+    async def free(self, stored: "Stored") -> None:
+        """Give the hold back; once the last bytes are on their way, and never left out."""
+        if stored.freed:
+            return
+        keep_ms = SHOWN_MS if stored.text else None
         try:
-            await self._credits.finish(hold, charge_nanos)
+            await self._credits.finish(
+                stored.hold, stored.charge_nanos, stored.text, keep_ms=keep_ms
+            )
         except GatewayError as error:
             # The sweeper frees it: the ledger then knows the charge.
-            log.warning("hold_not_freed", request_id=hold.request_id, error=error.metric)
+            log.warning("hold_not_freed", request_id=stored.hold.request_id, error=error.metric)
 
-    async def _keep(self, hold: Hold, charge: ChargeMessage, message: dict[str, Any]) -> None:
+    async def _store_otherwise(self, stored: "Stored", message: dict[str, Any]) -> None:
+        try:
+            results = await settle(self._postgres, [message], timeout_s=DIRECT_TIMEOUT_S)
+            if results[0]["status"] != "invalid":
+                return
+        except GatewayError as error:
+            log.warning(
+                "direct_settle_failed", request_id=message["request_id"], error=error.metric
+            )
+        # What may have been settled all the same is a duplicate then.
         text = orjson.dumps(message).decode()
         try:
-            await self._credits.finish(hold, charge.charge_nanos, text)
+            await self._credits.keep(stored.hold, stored.charge_nanos, text)
+            stored.freed = True
         except GatewayError:
             log.evidence("charge_unsent", text)
 
 
-async def settle(postgres: Postgres, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+@dataclass(slots=True)
+class Stored:
+    """A message that will be settled, and the hold it leaves to be freed. `text` shows the request
+    to look-ups while no store of ours does."""
+
+    hold: Hold
+    charge_nanos: int
+    text: str = ""
+    freed: bool = False
+
+
+async def settle(
+    postgres: Postgres, messages: list[dict[str, Any]], *, timeout_s: float = WORKER_TIMEOUT_S
+) -> list[dict[str, Any]]:
     """Post messages to the ledger in one transaction; a result per message, in order.
 
     Each {request_id, status: posted | duplicate | conflict | invalid, charge_nanos}.
     """
     results: list[dict[str, Any]] = await postgres.rpc(
-        "settle_charges", {"messages": messages}, timeout_s=WORKER_TIMEOUT_S
+        "settle_charges", {"messages": messages}, timeout_s=timeout_s
     )
     metric("settlement_lag", max(map(_lag_ms, messages), default=0))
     for result in results:
@@ -148,6 +192,29 @@ async def settle(postgres: Postgres, messages: list[dict[str, Any]]) -> list[dic
         else:
             log.debug("charge_settled", **result)
     return results
+
+
+async def settle_received(
+    postgres: Postgres, messages: list[Received], *, on_posted: OnPosted | None = None
+) -> list[str]:
+    """Post what a queue delivered; ids that are done.
+
+    A conflict is done: it was recorded, and trying again changes nothing. What is invalid, or of a
+    version that this code does not know, stays. `on_posted` gets the bodies that were posted now
+    and not before.
+    """
+    known = [message for message in messages if readable(message.body)]
+    if not known:
+        return []
+    results = await settle(postgres, [message.body for message in known])
+    if on_posted is not None:
+        pairs = zip(known, results, strict=True)
+        await on_posted([m.body for m, result in pairs if result["status"] == "posted"])
+    return [
+        message.id
+        for message, result in zip(known, results, strict=True)
+        if result["status"] != "invalid"
+    ]
 
 
 def _lag_ms(message: dict[str, Any]) -> int:

@@ -5,17 +5,19 @@ uses. May run twice or at the same time: every step is idempotent.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from gatewayz.billing.credits import RedisAway, call_admit
-from gatewayz.billing.settlement import readable, seal, settle
-from gatewayz.core.errors import GatewayError
+from gatewayz.billing.settlement import CHARGES, readable, seal, settle
+from gatewayz.billing.slot import OUTBOXES, OUTBOXES_KEY, RedisAway, call_admit
+from gatewayz.core.errors import DependencyError, GatewayError
 from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
 from gatewayz.stores.postgres import Postgres
+from gatewayz.stores.queue import Queue
 from gatewayz.stores.redis import RedisScripts
 
 log = get_log(__name__)
@@ -25,6 +27,8 @@ IDLE_MS = 5 * 60 * 1000
 # A charge may still be on its way when its lease expires; later it falls on the wallet, as late.
 LATE_CHARGES_MS = 10 * 60 * 1000
 MAX_ACCOUNTS = 1000
+# A charge waits in its queue at most this long (L3 of reliability §2), or an alarm is open.
+QUEUED_MS = 5 * 60 * 1000
 
 
 @dataclass(slots=True)
@@ -38,13 +42,19 @@ class Swept:
 
 
 class Sweeper:
-    def __init__(self, postgres: Postgres, redis: RedisScripts) -> None:
+    """`queue` is the one that charges wait in; None when the database sees what waits there."""
+
+    def __init__(self, postgres: Postgres, redis: RedisScripts, queue: Queue | None = None) -> None:
         self._postgres = postgres
         self._redis = redis
+        self._queue = queue
+        self._late_ms = 0
 
     async def sweep(self, *, idle_ms: int = IDLE_MS) -> Swept:
-        """One pass over every account that has an open lease."""
+        """One pass over every account that has an open lease or something in its outbox."""
         swept, last = Swept(), ""
+        self._late_ms = await self._patience_ms()
+        await self._drain_outboxes(swept)
         while True:
             accounts = await self._postgres.rpc(
                 "list_sweepable", {"idle_ms": idle_ms, "limit": MAX_ACCOUNTS, "after": last}
@@ -83,6 +93,32 @@ class Sweeper:
                 await self._postgres.rpc("close_lease", {"lease": lease["lease"]})
                 swept.leases += 1
 
+    async def _patience_ms(self) -> int:
+        """How long a hold past its end may still have its own message on the way, unseen by us."""
+        if self._queue is None or self._queue.in_ledger:
+            return 0
+        try:
+            depth = await self._queue.depth(CHARGES)
+        except GatewayError as error:
+            log.warning("queue_depth_unknown", error=error.metric)
+            return QUEUED_MS
+        return QUEUED_MS if depth.waiting + depth.inflight else 0
+
+    async def _drain_outboxes(self, swept: Swept) -> None:
+        """Those of accounts whose last lease may be closed since."""
+        with suppress(RedisAway):
+            for account in await self._outboxes("list", str(MAX_ACCOUNTS)):
+                try:
+                    await self._drain_outbox(account, swept)
+                except GatewayError as error:
+                    log.warning("account_not_swept", account=account, error=error.metric)
+
+    async def _outboxes(self, operation: str, value: str) -> Any:
+        try:
+            return await self._redis.script(OUTBOXES, [OUTBOXES_KEY], [operation, value])
+        except DependencyError as error:
+            raise RedisAway(error.message) from error
+
     async def _drain_outbox(self, account: str, swept: Swept) -> None:
         while texts := await call_admit(self._redis, account, "outbox", BATCH):
             messages = [m for m in map(orjson.loads, texts) if readable(m)]
@@ -96,9 +132,16 @@ class Sweeper:
             await call_admit(self._redis, account, "drained", *ids)
             swept.messages += len(ids)
             log.info("outbox_drained", account=account, request_ids=ids)
+        await self._forget_outbox(account)
+
+    async def _forget_outbox(self, account: str) -> None:
+        """Take an empty one off the list; a message that came meanwhile puts it back."""
+        await self._outboxes("remove", account)
+        if await call_admit(self._redis, account, "outbox", 1):
+            await self._outboxes("add", account)
 
     async def _settle_due(self, account: str, swept: Swept) -> None:
-        while due := await call_admit(self._redis, account, "due", BATCH):
+        while due := await call_admit(self._redis, account, "due", BATCH, self._late_ms):
             messages = {
                 request: expired(orjson.loads(record), lease)
                 for request, lease, record in zip(due[::3], due[1::3], due[2::3], strict=True)

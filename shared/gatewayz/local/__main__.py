@@ -1,4 +1,4 @@
-"""One child of the local stack: `python -m gatewayz.local serve|work|sandbox HOME [FD]`.
+"""One child of the local stack: `python -m gatewayz.local serve|work|sandbox|stripe HOME [FD]`.
 
 Started by the supervisor only, which hands it its open socket and, by standard input, its
 variables.
@@ -46,6 +46,11 @@ def _run(name: str, listener: socket.socket | None) -> None:
     if name == "serve":
         functions = mount.mount_functions()
         serve.run_http(_settings(), functions, listener)
+    elif name == "stripe":
+        from gatewayz.local import standin
+
+        module = standin.load_standin()
+        serve.run_app(standin.make_app(module, _settings()), listener, grace_s=SANDBOX_GRACE_S)
     else:
         from gatewayz.local.sandbox import app
 

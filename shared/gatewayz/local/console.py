@@ -52,12 +52,19 @@ class Console:
     """An ASGI application for `PATHS`. `base_url` is the origin, without /v1."""
 
     def __init__(
-        self, stores: Stores, *, account: str, base_url: str, api_key: Callable[[], str]
+        self,
+        stores: Stores,
+        *,
+        account: str,
+        base_url: str,
+        api_key: Callable[[], str],
+        top_up: bool = False,
     ) -> None:
         self._stores = stores
         self._account = account
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
+        self._top_up = top_up
         self._page: tuple[bytes, RawHeaders] | None = None
         self._listeners: set[asyncio.Event] = set()
         self._poller: asyncio.Task[None] | None = None
@@ -161,6 +168,7 @@ class Console:
             "version": VERSION,
             "base_url": self._base_url,
             "api_key": self._api_key(),
+            "top_up": self._top_up,
             "balance": balance and balance | {"usd": usd_text(balance["balance_nanos"])},
             "violations": None if found is None else {"count": len(found), "rows": found[:50]},
             "requests": None if rows is None else [show_request(row) for row in rows],

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 import orjson
 
 from gatewayz import VERSION
+from gatewayz.catalog.bundle import open_bundle
 from gatewayz.catalog.load import credentials_here, providers_file
 from gatewayz.core.settings import BlobSettings, Settings, StoreSettings, describe_settings
-from gatewayz.local import files, leftovers, process
+from gatewayz.local import files, leftovers, process, standin
 from gatewayz.local.account import prepare_account
 from gatewayz.local.address import base_url, listen
 from gatewayz.local.environment import names_like
@@ -67,6 +68,7 @@ def run_dev(settings: Settings, *, show_key: bool) -> None:
         with (
             listen(settings.http.host, settings.http.port) as gateway,
             listen(process.LOOPBACK, files.choose_port(home.path / "sandbox.port")) as sandbox,
+            _stripe_listener(home, settings) as stripe,
             contextlib.suppress(_Stopped),
         ):
             stop_s = settings.http.stop_grace_s + process.STOP_S
@@ -75,8 +77,11 @@ def run_dev(settings: Settings, *, show_key: bool) -> None:
                 children.start(_child(home, "serve", gateway, stop_s))
                 children.start(_child(home, "work", None, process.STOP_S))
                 children.start(_child(home, "sandbox", sandbox, SANDBOX_STOP_S))
+                if stripe is not None:
+                    children.start(_child(home, "stripe", stripe, SANDBOX_STOP_S))
                 with _stores(home) as stores:
-                    _live(home, settings, children, stores, sandbox, stopping, show_key)
+                    beside = _Beside(sandbox, stripe)
+                    _live(home, settings, children, stores, beside, stopping, show_key)
             finally:
                 children.stop()
     _say("Stopped.")
@@ -87,14 +92,14 @@ def _live(
     settings: Settings,
     children: Supervisor,
     stores: _Stores,
-    sandbox: socket.socket,
+    beside: "_Beside",
     stopping: Event,
     show_key: bool,
 ) -> None:
     """From running stores to a stop; the children end before the stores they write to."""
     try:
         key = prepare_account(home, stores.postgres.url, home.secret("pepper"))
-        running = _running(home, settings, stores, sandbox)
+        running = _running(home, settings, stores, beside)
         children.begin(running.environment)
         _await_ready(running.url, children, stores, stopping)
         home.note(running)
@@ -123,9 +128,34 @@ def _stores(home: Home) -> Iterator[_Stores]:
         postgres.stop()
 
 
-def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.socket) -> Running:
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """The sockets of what stands in for others."""
+
+    sandbox: socket.socket
+    stripe: socket.socket | None
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()
+    return f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def _stripe_listener(home: Home, settings: Settings) -> Iterator[socket.socket | None]:
+    if not standin.wanted(settings):
+        yield None
+        return
+    with listen(process.LOOPBACK, files.choose_port(home.path / "stripe.port")) as listener:
+        yield listener
+
+
+def _running(home: Home, settings: Settings, stores: _Stores, beside: _Beside) -> Running:
     """What the children are told, and the other commands of this home."""
-    address, port = sandbox.getsockname()
+    payments: dict[str, str] = {}
+    if beside.stripe is not None:
+        own = _address(beside.stripe)
+        payments = standin.variables(home, own=own, gateway=base_url(settings))
     # Looked for unless the environment says otherwise.
     discover = {} if names_like(DISCOVER) else {DISCOVER: "1"}
     # This machine's stores take the place of whatever managed ones the environment names.
@@ -141,6 +171,7 @@ def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.so
         providers_file=providers_file(settings.catalog),
         environment=others
         | discover
+        | payments
         | {
             "DATABASE_URL": stores.postgres.url,
             "REDIS_URL": stores.valkey.url,
@@ -148,7 +179,7 @@ def _running(home: Home, settings: Settings, stores: _Stores, sandbox: socket.so
             "CRON_SECRET": home.secret("cron"),
             "GATEWAYZ_STAGE": "local",
             "GATEWAYZ_HOME": str(home.path),
-            "GATEWAYZ_SANDBOX_URL": f"http://{address}:{port}/v1",
+            "GATEWAYZ_SANDBOX_URL": f"{_address(beside.sandbox)}/v1",
             "HOST": settings.http.host,
             "PORT": str(settings.http.port),
         },
@@ -168,7 +199,7 @@ def _child(home: Home, name: str, listener: socket.socket | None, stop_s: float)
 
 def _end_earlier_run(home: Home) -> None:
     """After a kill of the supervisor alone its children may still be ending; they hold the port."""
-    for name in ("serve", "work", "sandbox"):
+    for name in ("serve", "work", "sandbox", "stripe"):
         left = leftovers.pids_with("gatewayz.local", name, str(home.path))
         if left:
             leftovers.end_all(left, SIGTERM, timeout_s=LEFTOVERS_S)
@@ -211,6 +242,11 @@ def _welcome(home: Home, url: str, key: str | None) -> None:
     """The last words of a start: where it is, the key, and a line to paste."""
     token = key or f"$(cat {home.key_file})"
     _say(f"Gatewayz {VERSION}: data, key and logs are in {_short(home.path)}; Ctrl-C stops it.")
+    about = open_bundle().about
+    _say(
+        f"The catalog that ships has {about.models} models and {about.priced} prices, of"
+        f" {about.oldest} to {about.built}; `gatewayz sync` reads newer ones."
+    )
     _say(f"Gatewayz is ready at {url}")
     _say(f"API key: {key or f'kept in {home.key_file} (shown with --show-key)'}")
     _say(

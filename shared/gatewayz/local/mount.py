@@ -47,7 +47,7 @@ def load_faces(kind: str, face: type[Face]) -> list[Face]:
 
 
 class Mount:
-    """One ASGI application over many: exact paths first, then patterns."""
+    """One ASGI application over many: exact paths first, then the patterns that say the most."""
 
     def __init__(self) -> None:
         self._apps: dict[str, Asgi] = {}
@@ -64,6 +64,7 @@ class Mount:
                 raise LocalError(f"{path} is served by {owner} and by {name}")
             if "{" in path:
                 self._patterns.append((_pattern(path), app))
+        self._patterns.sort(key=lambda known: len(known[0].pattern), reverse=True)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -14,6 +14,7 @@ import orjson
 from gatewayz.core import clock
 from gatewayz.local.sandbox_behaviour import (
     MODELS,
+    WHOLE_MODELS,
     Behaviour,
     JsonObject,
     answer,
@@ -24,6 +25,7 @@ from gatewayz.local.sandbox_behaviour import (
     pieces_of,
     usage_of,
 )
+from gatewayz.local.sandbox_kinds import ANSWERS, Refused
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -72,6 +74,8 @@ class Sandbox:
         path, method = scope["path"], scope["method"]
         if method == "POST" and path == "/v1/chat/completions":
             await self._chat(scope, receive, send)
+        elif method == "POST" and path in ANSWERS:
+            await self._whole(scope, receive, send)
         elif method == "POST" and path.startswith("/lockstep/") and path.endswith("/release"):
             self._lock(path.split("/")[2]).release()
             await _reply(send, 200, {"released": True})
@@ -80,7 +84,7 @@ class Sandbox:
         elif path == "/v1/models":
             data = [
                 {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "sandbox"}
-                for name in MODELS
+                for name in MODELS + WHOLE_MODELS
             ]
             await _reply(send, 200, {"object": "list", "data": data})
         elif path == "/stats":
@@ -106,10 +110,39 @@ class Sandbox:
         return self._locks.setdefault(name, asyncio.Semaphore(0))
 
     async def _chat(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        asked = await self._asked(scope, receive, send)
+        if asked is None:
+            return
+        behaviour, body = asked
+        if body.get("stream"):
+            self.streams += 1
+            await self._stream(behaviour, body, receive, send)
+        else:
+            await self._answer(behaviour, answer(behaviour, body), send)
+
+    async def _whole(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        asked = await self._asked(scope, receive, send)
+        if asked is None:
+            return
+        try:
+            value = ANSWERS[scope["path"]](*asked)
+        except Refused as error:
+            await _reply(send, 400, _error(str(error), "invalid_request_error"))
+        else:
+            await self._answer(asked[0], value, send)
+
+    async def _answer(self, behaviour: Behaviour, value: JsonObject, send: Send) -> None:
+        raw = orjson.dumps(value)
+        await _reply_raw(send, 200, raw[: len(raw) // 2] if behaviour.half else raw, JSON)
+
+    async def _asked(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> tuple[Behaviour, JsonObject] | None:
+        """The model's behaviour and the body; None when that was all, and it was answered."""
         body = await _read(receive)
         if body is None:
             await _reply(send, 400, _error("The body is no JSON object.", "invalid_json"))
-            return
+            return None
         model = str(body.get("model", ""))
         self.requests += 1
         self.models[model] = self.models.get(model, 0) + 1
@@ -121,19 +154,12 @@ class Sandbox:
         if behaviour is None:
             text = f"The model '{model[:64]}' does not exist in the sandbox."
             await _reply(send, 404, _error(text, "model_not_found"))
-            return
+            return None
         for name in behaviour.names:
             self.behaviours[name] = self.behaviours.get(name, 0) + 1
         if await self._misbehave(behaviour, model, receive, send):
-            return
-        if body.get("stream"):
-            self.streams += 1
-            await self._stream(behaviour, body, receive, send)
-        else:
-            raw = orjson.dumps(answer(behaviour, body))
-            if behaviour.half:
-                raw = raw[: len(raw) // 2]
-            await _reply_raw(send, 200, raw, JSON)
+            return None
+        return behaviour, body
 
     async def _misbehave(
         self, behaviour: Behaviour, model: str, receive: Receive, send: Send

@@ -17,6 +17,8 @@ import orjson
 JsonObject = dict[str, Any]
 
 MODELS = ("echo", "story", "mock")
+# Answered whole, by sandbox_kinds.py.
+WHOLE_MODELS = ("embed", "rerank", "moderation")
 LABEL = "[Gatewayz sandbox] "
 CREATED = 1_760_000_000
 BYTES_PER_TOKEN = 4
@@ -79,7 +81,7 @@ class Behaviour:
 def behaviour_of(model: str) -> Behaviour | None:
     """None for a name the sandbox does not know."""
     kind, *options = model.split("-")
-    if kind not in MODELS:
+    if kind not in MODELS + WHOLE_MODELS:
         return None
     behaviour = Behaviour(model, kind, gap_ms=STORY_GAP_MS if kind == "story" else 0)
     for option in options:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from gatewayz.core.checks import check_serving
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import configure_logging, get_log
 from gatewayz.core.metrics import configure_metrics
-from gatewayz.core.settings import Settings, check_serving
+from gatewayz.core.settings import Settings
 from gatewayz.local.account import ACCOUNT
 from gatewayz.local.address import BACKLOG, base_url, listen
 from gatewayz.local.console import PATHS, Console
@@ -22,6 +23,7 @@ from gatewayz.local.errors import LocalError
 from gatewayz.local.home import Home
 from gatewayz.local.mount import Asgi, Mount, load_faces, mount_functions
 from gatewayz.runtime.entries import Schedule, Worker
+from gatewayz.stores.eviction import unsafe_eviction
 from gatewayz.stores.open import open_stores
 
 log = get_log(__name__)
@@ -56,6 +58,7 @@ def run_app(app: Asgi, listener: socket.socket, *, grace_s: float) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # the client's address is read by configuration: net/origin.py
         timeout_graceful_shutdown=round(grace_s),
         backlog=BACKLOG,
     )
@@ -74,6 +77,7 @@ def run_http(
     A local stack has its page besides.
     """
     check_serving(settings)
+    asyncio.run(_refuse_eviction(settings))
     configure_logging(settings.log_level)
     with listener or listen(settings.http.host, settings.http.port) as opened:
         functions = functions or mount_functions()
@@ -82,12 +86,22 @@ def run_http(
         run_app(functions, opened, grace_s=settings.http.stop_grace_s + CUT_AFTER_S)
 
 
+async def _refuse_eviction(settings: Settings) -> None:
+    stores = open_stores(settings)
+    try:
+        if problem := await unsafe_eviction(stores.redis):
+            raise LocalError(problem)
+    finally:
+        await stores.close()
+
+
 def _console(settings: Settings) -> Console:
     key_file = Home(settings.home_path).key_file
     return Console(
         open_stores(settings),
         account=ACCOUNT,
         base_url=base_url(settings),
+        top_up=bool(settings.billing.stripe_url),
         api_key=lambda: key_file.read_text().strip() if key_file.exists() else "",
     )
 
@@ -109,7 +123,8 @@ def run_work(settings: Settings, work: Work) -> None:
 
 
 async def _work(settings: Settings, workers: list[Worker], schedules: list[Schedule]) -> None:
-    stores = open_stores(settings)
+    await _refuse_eviction(settings)
+    stores = open_stores(settings, plane="control")
     stopping = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -4,7 +4,8 @@ import signal
 import sys
 from threading import Event
 
-from gatewayz.core.settings import Settings, check_serving
+from gatewayz.core.checks import check_serving
+from gatewayz.core.settings import Settings
 from gatewayz.local import process
 from gatewayz.local.address import base_url, listen
 from gatewayz.local.supervisor import Child, Supervisor
