@@ -2,6 +2,7 @@
 under a pepper that the database does not have.
 """
 
+import hashlib
 import hmac
 import os
 import re
@@ -17,6 +18,9 @@ SHOWN_CHARS = 6
 _FORM = re.compile(
     rb"gw_(?:live|test|staging|dev)_[0-9A-Za-z]{%d}" % (SECRET_CHARS + CHECKSUM_CHARS)
 )
+
+# Keys of older systems have forms of their own.
+_LEGACY = re.compile(rb"[!-~]{16,128}")
 
 
 def _base62(number: int, width: int) -> str:
@@ -60,3 +64,18 @@ def well_formed(key: bytes) -> bool:
 def hash_key(key: bytes, pepper: bytes) -> bytes:
     """32 bytes; the only form of a key in stores and caches."""
     return hmac.digest(pepper, key, "sha256")
+
+
+def legacy_form(key: bytes) -> bool:
+    """Could it be a key of an older system?"""
+    return _LEGACY.fullmatch(key) is not None
+
+
+def legacy_hash(key: bytes, salt: bytes) -> bytes:
+    """As the older system kept it: SHA-256 of salt and key."""
+    return hashlib.sha256(salt + key).digest()
+
+
+def shown_part(key: bytes) -> str:
+    """How a key of any form begins; at most a quarter of it."""
+    return key[: min(14, len(key) // 4)].decode("ascii")
