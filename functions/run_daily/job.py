@@ -1,14 +1,26 @@
-"""What is due once a day: the ledger's partitions of the coming months. Schedule."""
+"""What is due once a day: the ledger's months, lapsing credit, orders nobody paid. Schedule."""
 
+from gatewayz.billing.daily import close_stale, run_day
+from gatewayz.billing.due import send_due
+from gatewayz.core.settings import load_settings
 from gatewayz.runtime.entries import Schedule
 from gatewayz.stores.open import Stores
-from gatewayz.stores.queue import WORKER_TIMEOUT_S
 
 EVERY_S = 86_400.0
 
 
 async def run_daily(stores: Stores) -> object:
-    return await stores.postgres.rpc("prepare_partitions", {}, timeout_s=WORKER_TIMEOUT_S)
+    done = await run_day(stores.postgres)
+    await send_due(stores.postgres, stores.queue)
+    if key := stores.secrets.find("STRIPE_SECRET_KEY"):
+        # Stripe's library takes 0.2 s to import.
+        from gatewayz.billing.stripe.client import open_client
+        from gatewayz.billing.stripe.desk import Desk
+
+        billing = load_settings().billing
+        async with open_client(key, billing.stripe_url) as client:
+            done["orders"] = await close_stale(Desk(client, stores.postgres, billing))
+    return done
 
 
 schedule = Schedule(run_daily, every_s=EVERY_S)

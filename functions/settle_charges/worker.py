@@ -1,22 +1,23 @@
 """Posts charge messages to the ledger. Queue worker; a message may come twice, late, unordered."""
 
-from gatewayz.billing.settlement import CHARGES, readable, settle
+from functools import partial
+
+from gatewayz.billing.due import send_due
+from gatewayz.billing.settlement import CHARGES, settle_received
+from gatewayz.health.record import record_settled
 from gatewayz.runtime.entries import Worker
 from gatewayz.stores.open import Stores
 from gatewayz.stores.queue import Received
 
 
 async def settle_charges(stores: Stores, messages: list[Received]) -> list[str]:
-    """Ids that are done. A conflict is done: it was recorded, and trying again changes nothing."""
-    known = [message for message in messages if readable(message.body)]
-    if not known:
-        return []
-    results = await settle(stores.postgres, [message.body for message in known])
-    return [
-        message.id
-        for message, result in zip(known, results, strict=True)
-        if result["status"] != "invalid"
-    ]
+    """Ids that are done. What their attempts showed goes to the health of the offers; accounts
+    whose credit fell below their threshold to the worker of payments."""
+    done = await settle_received(
+        stores.postgres, messages, on_posted=partial(record_settled, stores)
+    )
+    await send_due(stores.postgres, stores.queue)
+    return done
 
 
 worker = Worker(CHARGES, settle_charges)

@@ -6,7 +6,7 @@ from gatewayz.stores.open import Stores
 
 
 async def sweep_holds(stores: Stores) -> Swept:
-    return await Sweeper(stores.postgres, stores.redis).sweep()
+    return await Sweeper(stores.postgres, stores.redis, stores.queue).sweep()
 
 
 schedule = Schedule(sweep_holds, every_s=lambda settings: settings.credit.sweep_s)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from gatewayz.billing.credits import call_admit
+from gatewayz.billing.slot import call_admit
 from gatewayz.stores.redis import RedisScripts
 from tests.managed import REDIS_KINDS, Upstash, open_scripts, upstash
 

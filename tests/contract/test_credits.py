@@ -28,7 +28,7 @@ class Bench:
     def __init__(self, stores: Stores) -> None:
         self.stores = stores
         self.credits = Credits(stores.postgres, stores.redis, lease_ttl_s=2400)
-        self.settlement = Settlement(stores.queue, self.credits)
+        self.settlement = Settlement(stores.queue, self.credits, stores.postgres)
 
     async def open(self, nanos: int, account: str = A) -> None:
         rpc = self.stores.postgres.rpc
@@ -56,7 +56,7 @@ class Bench:
         hold = await self.credits.admit(ask)
         message.lease, message.close, message.outcome = hold.lease, hold.private, "completed"
         message.bill((Line("output", units, 10**6),))
-        await (await self.settlement.commit(hold, message))
+        await self.settlement.free(await self.settlement.commit(hold, message))
         return message
 
     async def drain(self) -> list[str]:

@@ -197,6 +197,14 @@ async def test_a_business_error_is_the_same_from_every_backend(
         assert refused.value.code == "some_reason"
 
 
+async def test_a_spent_budget_is_told_from_missing_credit(postgres_port: Postgres) -> None:
+    call = {"code": "PT402", "message": "budget_exceeded", "detail": "7"}
+    with pytest.raises(InsufficientCredits) as refused:
+        await postgres_port.rpc("probe_fail", call)
+    assert refused.value.code == "budget_exceeded"
+    assert refused.value.metadata == {"available_nanos": 7}
+
+
 async def test_the_functions_of_the_house_refuse_alike(postgres_port: Postgres) -> None:
     with pytest.raises(InvalidRequest) as malformed:
         await postgres_port.rpc("get_balance", {"account": "not:a:name"})

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from gatewayz.core import clock
 from gatewayz.core.clock import Clock, SystemClock
@@ -14,7 +15,7 @@ from gatewayz.core.errors import DependencyError, StoreUnavailable
 from gatewayz.core.settings import Settings, SettingsError, load_settings
 from gatewayz.net.http import HttpClient
 from gatewayz.stores.aws import AwsIdentity
-from gatewayz.stores.open import open_secrets
+from gatewayz.stores.open import Plane, open_secrets
 from gatewayz.stores.secrets import Secrets
 from gatewayz.stores.secrets_aws import REFRESH_EVERY_S
 from tests.managed import REGION, Aws, aws, moto_server
@@ -62,23 +63,29 @@ def settings_for(kind: str, account: Aws) -> Settings:
     )
 
 
+PLANES: list[Plane] = ["data", "control"]
+each_plane = pytest.mark.parametrize("plane", PLANES)
+
+
+@each_plane
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_secret_is_found_by_its_name(
-    kind: str, aws: Aws, monkeypatch: pytest.MonkeyPatch
+    kind: str, plane: Plane, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(kind, aws, monkeypatch, **VALUES)
-    secrets = open_secrets(settings_for(kind, aws))
+    secrets = open_secrets(settings_for(kind, aws), plane=plane)
     assert secrets.find("GROQ_API_KEY") == "first-key"
     assert secrets.find("OTHER_API_KEY") == "other ü"
     assert secrets.find("NOBODY_SET_IT") is None
     assert "first-key" not in repr(secrets)
 
 
+@each_plane
 async def test_more_parameters_than_one_page_are_all_found(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch
+    plane: Plane, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("SSM", aws, monkeypatch, **{f"KEY_{n}": f"value {n}" for n in range(23)})
-    secrets = open_secrets(settings_for("SSM", aws))
+    secrets = open_secrets(settings_for("SSM", aws), plane=plane)
     assert [secrets.find(f"KEY_{n}") for n in range(23)] == [f"value {n}" for n in range(23)]
 
 
@@ -100,12 +107,18 @@ def later() -> Any:
     clock.use(before)
 
 
+@each_plane
 @pytest.mark.parametrize("kind", ["Secrets Manager", "SSM"])
 async def test_a_rotated_secret_is_read_again_when_it_was_refused_and_not_more_often(
-    kind: str, aws: Aws, monkeypatch: pytest.MonkeyPatch, later: Later, count: Callable[[], int]
+    kind: str,
+    plane: Plane,
+    aws: Aws,
+    monkeypatch: pytest.MonkeyPatch,
+    later: Later,
+    count: Callable[[], int],
 ) -> None:
     write(kind, aws, monkeypatch, **VALUES)
-    secrets = open_secrets(settings_for(kind, aws))
+    secrets = open_secrets(settings_for(kind, aws), plane=plane)
     assert secrets.find("GROQ_API_KEY") == "first-key"
     write(kind, aws, monkeypatch, GROQ_API_KEY="second-key", OTHER_API_KEY="other ü")
     reads = count()
@@ -135,14 +148,23 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         calls += 1
         return await request(*arguments, **named)
 
+    send = URLLib3Session.send
+
+    def counted_too(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return send(*arguments, **named)
+
     monkeypatch.setattr(HttpClient, "request", counted)
+    monkeypatch.setattr(URLLib3Session, "send", counted_too)
     return lambda: calls
 
 
+@each_plane
 async def test_an_outage_at_the_first_look_is_an_error_and_later_the_old_values_stay(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch
+    plane: Plane, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secrets = open_secrets(settings_for("Secrets Manager", aws))
+    secrets = open_secrets(settings_for("Secrets Manager", aws), plane=plane)
     with pytest.raises(DependencyError):
         secrets.find("GROQ_API_KEY")
     write("Secrets Manager", aws, monkeypatch, **VALUES)
@@ -154,15 +176,16 @@ async def test_an_outage_at_the_first_look_is_an_error_and_later_the_old_values_
     assert secrets.find("GROQ_API_KEY") == "first-key"
 
 
+@each_plane
 @pytest.mark.parametrize("text", ["not JSON", "[1]", '{"A": 1}', '"text"'])
 async def test_a_secret_of_another_shape_is_one_clear_line_without_its_value(
-    aws: Aws, monkeypatch: pytest.MonkeyPatch, text: str
+    plane: Plane, aws: Aws, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     client = aws.client("secretsmanager")
     client.create_secret(Name=SECRET, SecretString=text)
     client.close()
     with pytest.raises(SettingsError, match=r"gatewayz/credentials is not a JSON object") as wrong:
-        open_secrets(settings_for("Secrets Manager", aws)).find("A")
+        open_secrets(settings_for("Secrets Manager", aws), plane=plane).find("A")
     assert text not in str(wrong.value)
     monkeypatch.setenv("GATEWAYZ_CREDENTIALS", text)
     with pytest.raises(SettingsError, match="GATEWAYZ_CREDENTIALS"):

@@ -10,6 +10,7 @@ import pytest
 from gatewayz.billing.settlement import CHARGES
 from gatewayz.core.settings import load_settings
 from gatewayz.runtime import entries
+from gatewayz.runtime.powertools import partial_answer
 from gatewayz.stores.open import open_stores
 from gatewayz.stores.postgrest import RestPostgres
 from gatewayz.stores.sqs import SqsQueue
@@ -88,7 +89,8 @@ async def settle_as_lambda(
 
     monkeypatch.setattr(entries, "process_stores", lambda: world.stores)
     event = await asyncio.to_thread(lambda_event, aws, queue_url)
-    assert await worker._answer_sqs(event["Records"]) == {"batchItemFailures": []}
+    done = await worker._done_of(event["Records"])
+    assert partial_answer(event["Records"], done) == {"batchItemFailures": []}
     return len(event["Records"])
 
 

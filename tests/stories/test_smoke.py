@@ -56,19 +56,19 @@ async def test_a_good_deployment_passes_and_the_key_is_not_printed(
     code, output = await with_settling(world, run())
     assert code == 0, output
     said = lines_of(output)
-    assert "13 of 13 checks hold." in output
+    assert "14 of 14 checks hold." in output
     assert {line.split()[0] for name, line in said.items() if name in NAMES} == {"ok"}
     assert said["wrong model"] == "ok 404 model_not_found"
     assert account.key not in output
     balance = await world.balance(account)
-    assert len(await world.requests(account)) == 3
+    assert len(await world.requests(account)) == 4
     assert balance["charged_nanos"] > 0
     assert await world.violations() == []
 
 
 NAMES = {
-    "health", "models", "credits", "answer", "stream", "messages", "wrong key", "wrong model",
-    "wrong body", "settled", "receipts", "arrival", "charged",
+    "health", "models", "credits", "answer", "stream", "messages", "embeddings", "wrong key",
+    "wrong model", "wrong body", "settled", "receipts", "arrival", "charged",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """A deployment stops: what runs ends honestly, what was used is paid, nothing stays held (D38)."""
 
+import asyncio
 import json
 import os
 import signal
@@ -24,8 +25,9 @@ class Process:
         self._process = subprocess.Popen(
             [
                 sys.executable, "-m", "uvicorn", "functions.chat.app:app",
-                "--port", str(port), "--loop", "uvloop", "--http", "httptools",
-                "--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "20",
+                "--port", str(port), "--loop", "uvloop",
+                "--http", "gatewayz.net.server:Http", "--ws", "none", "--lifespan", "off",
+                "--no-access-log", "--timeout-graceful-shutdown", "20",
             ],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/shared:{ROOT}"} | environment,
         )  # fmt: skip
@@ -100,6 +102,48 @@ async def test_sigterm_ends_running_streams_with_an_error_and_settles_them(
     (row,) = await world.requests(account)
     assert (row["outcome"], row["estimated"]) == ("cut", True)
     assert row["charge_nanos"] > 0
+    await world.sweep()
+    assert (await world.balance(account))["held_nanos"] == 0
+    assert await world.violations() == []
+
+
+async def test_sigterm_ends_a_request_that_waits_for_its_whole_answer_and_frees_its_hold(
+    world: World, environment: dict[str, str], processes: list[Process], free_port: int
+) -> None:
+    account = await world.account()
+    process = Process(
+        environment
+        | {
+            "GATEWAYZ_SANDBOX_URL": world.settings.catalog.sandbox_url,
+            "GATEWAYZ_STOP_GRACE_S": "0.2",
+        },
+        free_port,
+    )
+    processes.append(process)
+    await process.ready()
+    before = world.sandbox.requests
+    body = {
+        "model": "sandbox/mock-hang",
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    async with httpx.AsyncClient(base_url=process.url, timeout=30) as client:
+        waiting = asyncio.create_task(
+            client.post("/v1/chat/completions", json=body, headers=account.headers)
+        )
+
+        async def reached() -> bool:
+            return world.sandbox.requests > before
+
+        await eventually(reached)
+        process.terminate()
+        answer = await waiting
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
+    assert "retry-after" in answer.headers
+    assert process.wait() in (0, -signal.SIGTERM)
+
+    assert await world.settle() == 1
+    (row,) = await world.requests(account)
+    assert (row["outcome"], row["charge_nanos"]) == ("failed", 0)
     await world.sweep()
     assert (await world.balance(account))["held_nanos"] == 0
     assert await world.violations() == []

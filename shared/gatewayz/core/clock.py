@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -23,23 +24,19 @@ class SystemClock:
 
 
 _clock: Clock = SystemClock()
+# Bound to the clock in use, not looked up in it: a request asks a dozen times.
+# now_ms: wall time in milliseconds since 1970, for labels and ids; never for expiry (D14).
+now_ms: Callable[[], int] = _clock.now_ms
+# monotonic_s: seconds on a clock that never goes back, for durations and deadlines.
+monotonic_s: Callable[[], float] = time.monotonic
 
 
 def use(clock: Clock) -> Clock:
     """Install `clock` and return the one before it."""
-    global _clock
+    global _clock, now_ms, monotonic_s
     before, _clock = _clock, clock
+    now_ms, monotonic_s = clock.now_ms, clock.monotonic_s
     return before
-
-
-def now_ms() -> int:
-    """Wall time in milliseconds since 1970, for labels and ids; never for expiry (D14)."""
-    return _clock.now_ms()
-
-
-def monotonic_s() -> float:
-    """Seconds on a clock that never goes back, for durations and deadlines."""
-    return _clock.monotonic_s()
 
 
 async def sleep(seconds: float) -> None:

@@ -151,6 +151,10 @@ class UpstreamThrottled(UpstreamError):
     status, code, type = 429, "upstream_rate_limited", "rate_limit_error"
 
 
+class UpstreamExhausted(UpstreamThrottled):
+    """Our allowance at the provider is used up: waiting a moment does not help."""
+
+
 class UpstreamUnavailable(UpstreamError):
     status, code = 503, "all_providers_failed"
 

@@ -41,19 +41,24 @@ def _shown(value: Any) -> Any:
     return redact(str(value))[:MAX_FIELD_CHARS]
 
 
+def json_line(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a line, the same in every function."""
+    line: dict[str, Any] = {
+        "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname,
+        "event": redact(record.getMessage()),
+    }
+    line.update(getattr(record, "fields", {}))
+    if record.exc_info and record.exc_info[0] is not None:
+        line["error"] = record.exc_info[0].__name__
+        line["trace"] = redact("".join(traceback.format_tb(record.exc_info[2])[-8:]))
+        line["detail"] = redact(str(record.exc_info[1]))[:MAX_FIELD_CHARS]
+    return line
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "event": redact(record.getMessage()),
-        }
-        line.update(getattr(record, "fields", {}))
-        if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__
-            line["trace"] = redact("".join(traceback.format_tb(record.exc_info[2])[-8:]))
-            line["detail"] = redact(str(record.exc_info[1]))[:MAX_FIELD_CHARS]
-        return orjson.dumps(line, default=str).decode()
+        return orjson.dumps(json_line(record), default=str).decode()
 
 
 class Log:
@@ -100,10 +105,21 @@ def get_log(name: str) -> Log:
     return Log(name)
 
 
+_handler: logging.Handler | None = None
+
+
+def use_handler(handler: logging.Handler) -> None:
+    """Send lines to a platform's handler instead; it writes at least what `json_line` gives."""
+    global _handler
+    _handler = handler
+
+
 def configure_logging(level: str = "INFO") -> None:
     """Send our JSON lines to stderr; safe to call twice."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler = _handler
+    if handler is None:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_JsonLines())
     root = logging.getLogger("gatewayz")
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -5,6 +5,7 @@ or run, at most once a period. Guarantees that without a namespace nothing is ke
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +57,19 @@ METRICS: dict[str, Metric] = {
     "swept": Metric(
         "Count", ("kind",), "what the sweeper settled or freed: holds, messages, leases"
     ),
+    "overages": Metric(
+        "Count", ("cause",), "charges beyond what was set aside for them: overage, late, flush, …"
+    ),
+    "stripe_events": Metric(
+        "Count", ("result",), "webhook calls: stored, known, forged or of the other mode"
+    ),
+    "stripe_applied": Metric("Count", ("kind", "result"), "events that were worked on, by type"),
+    "auto_topups": Metric("Count", ("result",), "automatic top-ups: paid, failed or switched off"),
+    "stripe_drift": Metric(
+        "Count", (), "differences between Stripe and the ledger that did not mend themselves"
+    ),
+    "payment_mismatches": Metric("Count", (), "payments that fit no order of ours"),
+    "fraud_warnings": Metric("Count", (), "payments that a bank calls fraudulent"),
     "ledger_violations": Metric(
         "Count", (), "rows of ledger.violations; anything above 0 is wrong"
     ),
@@ -108,22 +122,40 @@ def flush_metrics(*, now: bool = False) -> None:
     _durations.clear()
 
 
+def use_writer(writer: "WriteLine") -> None:
+    """Write by a platform's own library instead; it writes the same lines."""
+    global _writer
+    _writer = writer
+
+
 def _write(key: tuple[str, ...], value: int | list[int]) -> None:
     name, *labels = key
     known = METRICS[name]
+    named = dict(zip(known.labels, labels, strict=True))
+    _writer(_namespace, name, known, named, value if isinstance(value, list) else [value])
+
+
+def _write_line(
+    namespace: str, name: str, known: Metric, labels: dict[str, str], values: list[int]
+) -> None:
     line = {
         "_aws": {
             "Timestamp": clock.now_ms(),
             "CloudWatchMetrics": [
                 {
-                    "Namespace": _namespace,
+                    "Namespace": namespace,
                     "Dimensions": [list(known.labels)],
                     "Metrics": [{"Name": name, "Unit": known.unit}],
                 }
             ],
         },
-        **dict(zip(known.labels, labels, strict=True)),
-        name: value,
+        **labels,
+        name: values[0] if known.unit == "Count" else values,
     }
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
     sys.stdout.flush()
+
+
+# namespace, name, metric, labels, values
+WriteLine = Callable[[str, str, Metric, dict[str, str], list[int]], None]
+_writer: WriteLine = _write_line

@@ -4,17 +4,18 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
 STAGES = ("production", "staging", "test", "local")
-MIN_PEPPER_CHARS = 32
 SUPAVISOR_TRANSACTION_PORT = ":6543/"
+_CLIENT_IP = re.compile(r"peer|hop:[1-9]|header:[A-Za-z0-9-]+")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -51,6 +52,9 @@ class StoreSettings:
     )
     sqs_charges_url: str = _set(
         "SQS_CHARGES_URL", "", "SQS queue of charge messages; without it the queue is in Postgres"
+    )
+    sqs_payments_url: str = _set(
+        "SQS_PAYMENTS_URL", "", "SQS queue of Stripe's events; without it the queue is in Postgres"
     )
     redis_timeout_ms: int = _set(
         "GATEWAYZ_REDIS_TIMEOUT_MS", 250, "a script slower than this counts as Redis being down"
@@ -96,6 +100,20 @@ class KeySettings:
         "secret under which API keys are hashed; at least 32 characters, never change it",
         secret=True,
     )
+    legacy_salt: str = _set(
+        "GATEWAYZ_LEGACY_KEY_SALT",
+        "",
+        "salt of the SHA-256 hashes that `gatewayz keys import` brought over; without it only keys"
+        " of our own form are looked up",
+        secret=True,
+    )
+    staff: str = _set(
+        "GATEWAYZ_STAFF_KEYS",
+        "",
+        "who may call /admin: `name:secret` pairs separated by commas, secrets of 32 characters and"
+        " more; nobody without it",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,18 @@ class HttpSettings:
         1.0,
         "how long an answer nearly done is read on after its caller left",
     )
+    fetch_networks: str = _set(
+        "GATEWAYZ_FETCH_NETWORKS",
+        "",
+        "private networks (10.1.0.0/16), separated by spaces, from which files that prompts name by"
+        " address may be fetched; the public internet always",
+    )
+    client_ip: str = _set(
+        "GATEWAYZ_CLIENT_IP",
+        "peer",
+        "where a client's address stands: `peer` (who connects), `header:NAME` (written by the"
+        " platform), `hop:N` (the N-th of X-Forwarded-For from the right)",
+    )
     cors_origins: str = _set(
         "GATEWAYZ_CORS_ORIGINS",
         "*",
@@ -156,6 +186,87 @@ class CreditSettings:
         "GATEWAYZ_CHECKPOINT_CHUNKS", 64, "… or after this many chunks, whichever is first"
     )
     sweep_s: float = _set("GATEWAYZ_SWEEP_S", 60.0, "period of the hold sweeper")
+    drain_after_s: float = _set(
+        "GATEWAYZ_DRAIN_AFTER_S",
+        0.0,
+        "requests settle a batch of charges when the oldest waits this long; for platforms whose"
+        " schedules run once a day (60); 0 for never",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BillingSettings:
+    topup_fee: str = _set(
+        "GATEWAYZ_TOPUP_FEE", "0.05", "share of a payment kept as fee, 0 to 0.5; the rest is credit"
+    )
+    least_cents: int = _set("GATEWAYZ_TOPUP_LEAST_CENTS", 500, "smallest top-up")
+    most_cents: int = _set("GATEWAYZ_TOPUP_MOST_CENTS", 99_999_999, "largest top-up")
+    first_bonus_cents: int = _set(
+        "GATEWAYZ_FIRST_TOPUP_BONUS_CENTS", 0, "credit given once, with the first top-up"
+    )
+    first_bonus_least_cents: int = _set(
+        "GATEWAYZ_FIRST_TOPUP_BONUS_LEAST_CENTS", 500, "… when that much was paid and stays paid"
+    )
+    referral_cents: int = _set(
+        "GATEWAYZ_REFERRAL_CENTS", 1000, "credit for who refers and who is referred, each"
+    )
+    referral_least_cents: int = _set(
+        "GATEWAYZ_REFERRAL_LEAST_CENTS", 1000, "… when one payment of that size stays paid"
+    )
+    prices: str = _set(
+        "GATEWAYZ_STRIPE_PRICES",
+        "",
+        "prices at Stripe and the plans they pay for: `price_abc=dev price_def=team`",
+    )
+    grant_most_cents: int = _set(
+        "GATEWAYZ_MAX_CREDIT_GRANT_CENTS", 100_000, "most that staff gives or takes in one order"
+    )
+    grant_day_cents: int = _set(
+        "GATEWAYZ_DAILY_GRANT_LIMIT_CENTS", 500_000, "… and one person in a day (UTC)"
+    )
+    grant_second_cents: int = _set(
+        "GATEWAYZ_SECOND_APPROVAL_CENTS", 50_000, "orders above it wait for a second person"
+    )
+    auto_topup_day_cents: int = _set(
+        "GATEWAYZ_AUTO_TOPUP_DAY_CENTS",
+        100_000,
+        "most that automatic top-ups charge one account in a day (UTC)",
+    )
+    tax: bool = _set("GATEWAYZ_STRIPE_TAX", False, "let Stripe Tax add the tax of the customer")
+    invoices: bool = _set(
+        "GATEWAYZ_STRIPE_INVOICES", True, "have Stripe write an invoice for every top-up"
+    )
+    app_url: str = _set(
+        "GATEWAYZ_APP_URL",
+        "http://127.0.0.1:8000",
+        "address of the web application: where Stripe's pages lead back to",
+    )
+    return_hosts: str = _set(
+        "GATEWAYZ_RETURN_HOSTS",
+        "",
+        "other hosts, separated by spaces, that a payment's page may lead back to",
+    )
+    stand_in: str = _set(
+        "GATEWAYZ_STRIPE",
+        "",
+        "`fake`: a local stack starts a stand-in for Stripe beside itself, to try paying",
+    )
+    stripe_url: str = _set(
+        "STRIPE_API_URL", "", "address of a stand-in for Stripe's API, on this machine only"
+    )
+
+    @property
+    def fee_rate(self) -> Decimal:
+        return Decimal(self.topup_fee)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    probe_budget_usd: int = _set(
+        "GATEWAYZ_PROBE_BUDGET_USD",
+        1,
+        "what probing offers may cost a day, in USD; 0 for no probes",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +280,11 @@ class CatalogSettings:
     discover_local: bool = _set(
         "GATEWAYZ_DISCOVER_LOCAL", False, "look for local model servers; `gatewayz dev` sets it"
     )
+    sync: str = _set(
+        "GATEWAYZ_SYNC",
+        "auto",
+        "hourly reading of providers' listings: on, off or auto (only in production and staging)",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +295,9 @@ class Settings:
     keys: KeySettings
     http: HttpSettings
     credit: CreditSettings
+    billing: BillingSettings
     catalog: CatalogSettings
+    health: HealthSettings
     stage: str = _set("GATEWAYZ_STAGE", "production", "production, staging, test or local")
     log_level: str = _set("GATEWAYZ_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
     metrics: str = _set(
@@ -227,83 +345,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     settings = _section(Settings, os.environ if environ is None else environ)
     if settings.stage not in STAGES:
         raise SettingsError(f"GATEWAYZ_STAGE={settings.stage[:40]!r} is not one of {STAGES}")
+    if not _CLIENT_IP.fullmatch(settings.http.client_ip):
+        raise SettingsError(f"GATEWAYZ_CLIENT_IP={settings.http.client_ip[:40]!r} says no place")
     return settings
-
-
-def check_serving(settings: Settings) -> None:
-    """Refuse to serve without stores, with two for one purpose, or with a weak secret (F20)."""
-    stores, blobs = settings.stores, settings.blobs
-    choices = (
-        ("a Postgres database", {"DATABASE_URL": stores.database_url,
-                                 "SUPABASE_URL": stores.supabase_url}),
-        ("Redis or Valkey", {"REDIS_URL": stores.redis_url,
-                             "UPSTASH_REDIS_REST_URL": stores.upstash_url}),
-    )  # fmt: skip
-    for purpose, values in choices:
-        _check_choice(values)
-        if not any(values.values()):
-            names = " nor ".join(values)
-            raise SettingsError(f"neither {names} is set: Gatewayz needs {purpose}")
-    _check_choice(
-        {
-            "GATEWAYZ_S3_BUCKET": blobs.s3_bucket,
-            "GATEWAYZ_SUPABASE_BUCKET": blobs.supabase_bucket,
-            "GATEWAYZ_BLOBS_DIR": blobs.directory,
-        }
-    )
-    _check_rest("SUPABASE_URL", stores.supabase_url, "SUPABASE_SECRET_KEY", stores.supabase_key)
-    _check_rest(
-        "UPSTASH_REDIS_REST_URL", stores.upstash_url,
-        "UPSTASH_REDIS_REST_TOKEN", stores.upstash_token,
-    )  # fmt: skip
-    if stores.supabase_key.startswith("sb_publishable_"):
-        raise SettingsError("SUPABASE_SECRET_KEY is a publishable key: it must be the secret one")
-    if blobs.supabase_bucket and not stores.supabase_url:
-        raise SettingsError("GATEWAYZ_SUPABASE_BUCKET needs SUPABASE_URL, which is not set")
-    _check_https("SQS_CHARGES_URL", stores.sqs_charges_url)
-    _check_cors(settings.http)
-    if (settings.aws.secret or settings.aws.ssm_path) and not settings.aws.region:
-        raise SettingsError("AWS_REGION is not set: the secrets kept by AWS need it")
-    if len(settings.keys.pepper) < MIN_PEPPER_CHARS:
-        raise SettingsError(
-            f"GATEWAYZ_KEY_PEPPER must be a secret of at least {MIN_PEPPER_CHARS} characters"
-        )
-
-
-def _check_choice(values: Mapping[str, str]) -> None:
-    if len(names := [name for name, value in values.items() if value]) > 1:
-        raise SettingsError(f"{' and '.join(names)} are both set: unset all but one")
-
-
-def _check_rest(url_name: str, url: str, secret_name: str, secret: str) -> None:
-    if bool(url) != bool(secret):
-        missing, other = (secret_name, url_name) if url else (url_name, secret_name)
-        raise SettingsError(f"{missing} is not set: {other} needs it")
-    _check_https(url_name, url)
-
-
-def _check_cors(http: HttpSettings) -> None:
-    """An origin is written as a browser sends it: a scheme and a host, nothing after it."""
-    names = http.cors_origins.replace(",", " ").split()
-    for name in names:
-        parts = urlsplit(name)
-        origin = f"{parts.scheme}://{parts.netloc}".lower()
-        if name not in ("*", "none") and (name != origin or not parts.netloc):
-            raise SettingsError(f"GATEWAYZ_CORS_ORIGINS: {name[:80]!r} is no origin")
-    if len(names) > 1 and {"*", "none"} & set(names):
-        raise SettingsError("GATEWAYZ_CORS_ORIGINS: `*` and `none` stand alone")
-    if http.cors_credentials and "*" in names:
-        raise SettingsError(
-            "GATEWAYZ_CORS_CREDENTIALS needs GATEWAYZ_CORS_ORIGINS to name the origins"
-        )
-
-
-def _check_https(name: str, url: str) -> None:
-    """A secret or money travels to this address: in the open only within this machine."""
-    parts = urlsplit(url)
-    local = parts.scheme == "http" and parts.hostname in LOOPBACK
-    if url and not (parts.hostname and (parts.scheme == "https" or local)):
-        raise SettingsError(f"{name} must look like https://host")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from gatewayz.billing.credits import Ask, Credits, Hold
 from gatewayz.catalog.model import Offer
 from gatewayz.core.errors import InsufficientCredits
 from gatewayz.core.money import usd_text
+from gatewayz.inference.finish import Shape
 from gatewayz.pricing.charge import UNITS_PER_PRICE
 
 STREAM_HOLD_TOKENS = 4096
@@ -26,6 +27,7 @@ class Sized(Protocol):
     candidates: int
     max_output_tokens: int | None
     stream: bool
+    shape: Shape
 
 
 class Worst(NamedTuple):
@@ -38,8 +40,10 @@ class Worst(NamedTuple):
     def of(cls, offer: Offer, sized: Sized) -> "Worst":
         price = offer.price
         assert price is not None  # an offer without a price is never planned
-        of = price.of
+        of = price.at(sized.prompt_tokens).of
         per_request = (of("request") or 0) * sized.candidates
+        for name, units in sized.shape.units.items():
+            per_request += (of(name) or 0) * units
         return cls(
             sized.prompt_tokens * max(of("input") or 0, of("cache_write_5m") or 0) + per_request,
             max(of("output") or 0, of("reasoning") or 0) * sized.candidates,
@@ -53,7 +57,7 @@ class Worst(NamedTuple):
     def tokens_for(self, nanos: int) -> int:
         """Output tokens that `nanos` pay for besides the prompt; may be ≤ 0."""
         if not self.output_scaled:
-            return UNKNOWN_MAX_TOKENS
+            return UNKNOWN_MAX_TOKENS if self.hold_nanos(0) <= nanos else 0
         return (nanos * UNITS_PER_PRICE - self.prompt_scaled) // self.output_scaled
 
 
@@ -114,7 +118,7 @@ def _with(ask: Ask, amount_nanos: int) -> Ask:
 def _explained(
     refusal: InsufficientCredits | None, needed: int, worst: Worst, available: int
 ) -> InsufficientCredits:
-    affordable = max(0, worst.tokens_for(available))
+    affordable = max(0, worst.tokens_for(available)) if worst.output_scaled else 0
     hint = f" With max_tokens ≤ {affordable} it fits." if affordable else ""
     return InsufficientCredits(
         f"This request may cost up to ${usd_text(needed)}, "

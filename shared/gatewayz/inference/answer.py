@@ -3,12 +3,15 @@
 from typing import NamedTuple
 
 from gatewayz.catalog.model import Offer
-from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamTimeout
+from gatewayz.core.errors import GatewayError, Overloaded, UpstreamBroken, UpstreamTimeout
+from gatewayz.core.waits import Stopped
 from gatewayz.dialects.exchange import Delivered, Exchange
+from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.inference.finish import bill
-from gatewayz.inference.job import Job, request_headers, served_headers
+from gatewayz.inference.job import LAST_WRITE_S, Job, request_headers, served_headers
 from gatewayz.providers.config import Provider
-from gatewayz.routing.run import run_attempts
+from gatewayz.routing.run import EmptyAnswer
+from gatewayz.routing.toolcalls import check_answer
 
 JSON = (b"content-type", b"application/json")
 
@@ -29,20 +32,38 @@ async def answer_whole(job: Job) -> None:
         left_s = job.deadline.left_s()
         if left_s <= 0:
             raise UpstreamTimeout("The request took too long.", stage="total")
-        exchange = job.exchange(offer, provider)
-        raw = await job.gateway.client.send(
-            provider,
-            exchange,
-            timeout_s=min(left_s, provider.timeouts.total_s or left_s),
-            max_bytes=job.gateway.settings.http.max_answer_bytes,
-        )
-        return _Answered(offer, provider, exchange, exchange.read_answer(raw))
+        exchange = await job.exchange(offer, provider)
+        try:
+            with job.gateway.waits.within():
+                raw = await job.gateway.client.send(
+                    provider,
+                    exchange,
+                    timeout_s=min(left_s, provider.timeouts.total_s or left_s),
+                    max_bytes=job.gateway.settings.http.max_answer_bytes,
+                )
+        except Stopped:
+            raise Overloaded from None
+        answered = _Answered(offer, provider, exchange, exchange.read_answer(raw))
+        if job.operation.shape.writes and _is_empty(answered.answer):
+            raise EmptyAnswer(provider.slug, answered)
+        return answered
 
     try:
-        answered = await run_attempts(job.offers, attempt, job.charge.attempts)
+        answered = await job.try_offers(attempt)
     except GatewayError as error:
         return await _fail(job, error)
     await _deliver(job, answered)
+
+
+def _is_empty(answer: Delivered) -> bool:
+    """Not a word, no reason to end, and no count that says otherwise."""
+    if answer.finish is not None or answer.output_tokens_estimate:
+        return False
+    try:
+        usage = answer.counted()
+    except InvalidUsage:
+        return True
+    return usage is None or not usage.output_tokens
 
 
 async def _deliver(job: Job, answered: _Answered) -> None:
@@ -54,6 +75,7 @@ async def _deliver(job: Job, answered: _Answered) -> None:
         prompt_tokens=job.operation.prompt_tokens,
         hold_nanos=job.admitted.hold.amount_nanos,
         outcome="completed",
+        shape=job.operation.shape,
     )
     try:
         body = answered.exchange.render_answer(answered.answer, report)
@@ -61,14 +83,21 @@ async def _deliver(job: Job, answered: _Answered) -> None:
         # Nested deeper than JSON is written: read, but no answer that anybody could be sent.
         return await _fail(job, UpstreamBroken("The provider's answer cannot be written."))
     job.stop_clock(None)
-    freed = await job.commit()
+    job.served(answered.offer, report, check_answer(body))
+    await job.commit()
     headers = [
         JSON,
-        *served_headers(provider, answered.exchange),
+        *served_headers(provider, answered.exchange, job.course),
         *request_headers(job.call, job.charge.request_id),
     ]
-    await job.call.answer(200, body, headers)
-    await freed
+    try:
+        # The server closes on a caller that does not read.
+        with job.gateway.waits.within(LAST_WRITE_S):
+            await job.call.answer(200, job.with_trace(body), headers)
+    except (OSError, Stopped):
+        pass  # nobody is there, and the answer is paid for
+    finally:
+        await job.free()
 
 
 async def _fail(job: Job, error: GatewayError) -> None:
@@ -76,6 +105,8 @@ async def _fail(job: Job, error: GatewayError) -> None:
     job.charge.outcome = "failed"
     job.charge.bill(())
     job.stop_clock(None)
-    freed = await job.commit()
-    await job.send_error(error)
-    await freed
+    await job.commit()
+    try:
+        await job.send_error(error)
+    finally:
+        await job.free()

@@ -4,7 +4,8 @@ The upstream's usage wins over any estimate; an explicit zero stays zero; missin
 usage is metered from what was delivered, marked `estimated`, and never above the hold.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from gatewayz.billing.settlement import ChargeMessage, Outcome
 from gatewayz.catalog.model import Offer
@@ -14,7 +15,7 @@ from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.dialects.exchange import Delivered
 from gatewayz.dialects.form import UsageReport
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
-from gatewayz.pricing.charge import Line, UnpricedUsage, lines_of
+from gatewayz.pricing.charge import UNITS_PER_PRICE, Line, UnpricedUsage, amount_nanos, lines_of
 from gatewayz.pricing.estimate import likely_share
 from gatewayz.pricing.usage import Usage
 
@@ -23,6 +24,20 @@ log = get_log(__name__)
 UNKNOWN_CONTEXT_TOKENS = 10_000_000
 # Tokenizers differ, contexts are rounded; what is beyond twice the context is a broken count.
 PLAUSIBLE_CONTEXTS = 2
+# Classes of what a model writes.
+WRITTEN = frozenset({"output", "reasoning", "audio_out", "image_out"})
+
+
+class Shape(NamedTuple):
+    """What kind of answer is billed: whether it writes tokens, of how many separate prompts, and
+    the upper estimate of what is billed besides tokens, by class."""
+
+    writes: bool = True
+    prompts: int = 1
+    units: Mapping[str, int] = {}
+
+
+GENERATED = Shape()
 
 
 def bill(
@@ -33,30 +48,44 @@ def bill(
     prompt_tokens: int,
     hold_nanos: int,
     outcome: Outcome,
+    shape: Shape = GENERATED,
 ) -> UsageReport:
     """Write outcome, lines and amount into `charge`; the report its answer shows."""
-    usage = _stated_usage(charge, delivered, offer)
+    usage, lines = _stated_usage(charge, delivered, offer, shape.prompts)
     charge.outcome = outcome
     # A provider's own word: short and printable, or it could spoil a whole batch in the ledger.
     charge.finish = None if delivered.finish is None else echo(delivered.finish)
     charge.cost_stated_nanos = stated_nanos(delivered.stated_cost)
     # Estimating takes time, and mostly the upstream's own count makes it needless.
     output = delivered.output_tokens_estimate if usage is None else usage.output_tokens
-    no_output = output == 0
+    no_output = output == 0 and shape.writes
     if no_output and outcome != "left" and (usage is None or delivered.finish is None):
         charge.outcome = "empty" if outcome == "completed" else outcome
         charge.bill(())
-        return report_of(charge, usage or Usage())
+        return report_of(charge, usage or Usage(), ())
     cap = None
     if usage is None:
-        usage = Usage({"input": likely_share(prompt_tokens), "output": output})
+        usage = _metered(offer, prompt_tokens, output, shape)
+        assert offer.price is not None
+        lines = lines_of(usage, offer.price)
         cap = hold_nanos
         charge.estimated = True
-    assert offer.price is not None
-    charge.bill(lines_of(usage, offer.price), cap_nanos=cap)
+    charge.bill(lines, cap_nanos=cap)
     if charge.cap_nanos is not None:
         charge.reason = "cap"
-    return report_of(charge, usage)
+    report = report_of(charge, usage, lines)
+    saved = _savings_nanos(usage, offer)
+    return report._replace(cache_savings_nanos=saved) if saved else report
+
+
+def _metered(offer: Offer, prompt_tokens: int, output_tokens: int, shape: Shape) -> Usage:
+    """Our own count, in the classes that this offer bills."""
+    assert offer.price is not None
+    if shape.writes:
+        return Usage({"input": likely_share(prompt_tokens), "output": output_tokens})
+    if offer.price.of("input") is not None:
+        return Usage({"input": likely_share(prompt_tokens)})
+    return Usage({k: n for k, n in shape.units.items() if offer.price.of(k) is not None})
 
 
 def metered_lines(offer: Offer, prompt_tokens: int, output_tokens: int) -> tuple[Line, ...]:
@@ -66,17 +95,19 @@ def metered_lines(offer: Offer, prompt_tokens: int, output_tokens: int) -> tuple
     return lines_of(usage, offer.price)
 
 
-def _stated_usage(charge: ChargeMessage, delivered: Delivered, offer: Offer) -> Usage | None:
-    """The upstream's usage when it states one that can be true and has a price."""
+def _stated_usage(
+    charge: ChargeMessage, delivered: Delivered, offer: Offer, prompts: int
+) -> tuple[Usage | None, tuple[Line, ...]]:
+    """The upstream's usage and its lines, when it states one that can be true and has a price."""
     assert offer.price is not None
     try:
         usage = delivered.counted()
         if usage is None:
-            return None
-        limit = PLAUSIBLE_CONTEXTS * (offer.context_tokens or UNKNOWN_CONTEXT_TOKENS)
+            return None, ()
+        limit = PLAUSIBLE_CONTEXTS * prompts * (offer.context_tokens or UNKNOWN_CONTEXT_TOKENS)
         if max(usage.input_tokens, usage.output_tokens) > limit:
             raise InvalidUsage("more tokens than the model can take")
-        lines_of(usage, offer.price)
+        return usage, lines_of(usage, offer.price)
     except (InvalidUsage, UnpricedUsage) as error:
         log.error(
             "usage_invalid",
@@ -85,8 +116,7 @@ def _stated_usage(charge: ChargeMessage, delivered: Delivered, offer: Offer) -> 
             error=type(error).__name__,
             detail=str(error),
         )
-        return None
-    return usage
+        return None, ()
 
 
 def stated_nanos(cost: Any) -> int | None:
@@ -97,7 +127,8 @@ def stated_nanos(cost: Any) -> int | None:
     return round(cost * NANOS_PER_USD)
 
 
-def report_of(charge: ChargeMessage, usage: Usage) -> UsageReport:
+def report_of(charge: ChargeMessage, usage: Usage, lines: tuple[Line, ...]) -> UsageReport:
+    """What the answer says of `charge`, whose receipt has these lines."""
     return UsageReport(
         cost_nanos=charge.charge_nanos,
         upstream_cost_nanos=charge.cost_stated_nanos,
@@ -106,4 +137,21 @@ def report_of(charge: ChargeMessage, usage: Usage) -> UsageReport:
         completion_tokens=usage.output_tokens,
         cached_tokens=usage.units.get("cache_read", 0),
         reasoning_tokens=usage.units.get("reasoning", 0),
+        units=usage.units,
+        prompt_cost_nanos=_prompt_nanos(charge, lines),
     )
+
+
+def _savings_nanos(usage: Usage, offer: Offer) -> int:
+    """What the tokens that were read from the cache would have cost more without it."""
+    cached = usage.units.get("cache_read", 0)
+    if not cached or offer.price is None:
+        return 0
+    of = offer.price.at(usage.input_tokens).of
+    return max(0, cached * ((of("input") or 0) - (of("cache_read") or 0)) // UNITS_PER_PRICE)
+
+
+def _prompt_nanos(charge: ChargeMessage, lines: tuple[Line, ...]) -> int:
+    """Of the charge, what is not for what was written."""
+    read = amount_nanos([line for line in lines if line.cls not in WRITTEN])
+    return min(read, charge.charge_nanos)

@@ -6,15 +6,24 @@ from typing import Any
 
 from gatewayz.accounts.principals import Principals
 from gatewayz.billing.credits import Credits
+from gatewayz.billing.drain import Drain
 from gatewayz.billing.settlement import Settlement
 from gatewayz.catalog.discover import with_local_servers
-from gatewayz.catalog.load import load_catalog
-from gatewayz.catalog.model import Catalog
+from gatewayz.catalog.load import load_own
+from gatewayz.catalog.model import Catalog, Known
+from gatewayz.catalog.resolver import Resolver
 from gatewayz.core import clock
+from gatewayz.core.errors import NotFound
 from gatewayz.core.settings import Settings
+from gatewayz.core.waits import Waits
+from gatewayz.inference.replay import Replays
+from gatewayz.net.egress import Egress, read_networks
 from gatewayz.net.http import HttpClient
 from gatewayz.providers.client import ProviderClient
 from gatewayz.providers.config import Provider
+from gatewayz.routing.board import Board
+from gatewayz.routing.budget import RetryBudget
+from gatewayz.routing.pins import Pins
 from gatewayz.stores.open import Stores, open_stores
 
 # A model server started after us is found when somebody asks for one of its models.
@@ -30,22 +39,36 @@ class Gateway:
         stores: Stores,
         catalog: Catalog,
         providers: Mapping[str, Provider],
+        *,
+        resolver: Resolver | None = None,
     ) -> None:
+        """`catalog` holds what only this process knows; `resolver` finds the rest."""
         self.settings = settings
         self.stores = stores
         self.catalog = self._known_catalog = catalog
         self.providers = self._known_providers = providers
+        self.resolver = resolver or Resolver(
+            stores.redis, catalog, ready=catalog.ready, known=frozenset(providers)
+        )
         self._discover_at_s = 0.0
         self.credits = Credits(
             stores.postgres, stores.redis, lease_ttl_s=settings.credit.lease_ttl_s
         )
-        self.settlement = Settlement(stores.queue, self.credits)
-        self.principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
+        self.settlement = Settlement(stores.queue, self.credits, stores.postgres)
+        keys = settings.keys
+        self.principals = Principals(stores.postgres, stores.redis, keys.pepper, keys.legacy_salt)
         self.http = HttpClient()
+        self.egress = Egress(read_networks(settings.http.fetch_networks))
         self.client = ProviderClient(self.http, stores.secrets.find, stores.secrets.refresh)
+        self.board = Board(stores.redis)
+        self.budget = RetryBudget()
+        self.pins = Pins()
+        self.replays = Replays(stores, self.spawn)
         self.requests = 0
         self.inflight_bytes = 0
         self.stop_at_s: float | None = None
+        self.waits = Waits(lambda: self.stop_at_s)
+        self.drain = Drain(stores.postgres, stores.queue, after_s=settings.credit.drain_after_s)
         self._running: set[asyncio.Task[Any]] = set()
 
     @property
@@ -70,7 +93,17 @@ class Gateway:
             own_ports=(self.settings.http.port,),
             secrets=self.stores.secrets,
         )
+        self.resolver.grown(self.catalog)
         return True
+
+    async def resolve(self, name: str) -> Known:
+        """What a model's name means here; NotFound (`model_not_found`) names some like it."""
+        try:
+            return await self.resolver.resolve(name)
+        except NotFound:
+            if not await self.discover():
+                raise
+            return await self.resolver.resolve(name)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """A task that outlives its caller's cancellation and is waited for when stopping."""
@@ -89,6 +122,7 @@ class Gateway:
         while self._running:
             await asyncio.wait(self._running)
         await self.credits.finish_background()
+        await self.board.finish_background()
         await self.http.aclose()
         await self.stores.close()
 
@@ -96,5 +130,12 @@ class Gateway:
 def open_gateway(settings: Settings) -> Gateway:
     """The process's gateway; connects lazily. SettingsError when something is missing."""
     stores = open_stores(settings)
-    providers, catalog = load_catalog(settings.catalog, stores.secrets)
-    return Gateway(settings, stores, catalog, providers)
+    own = load_own(settings.catalog, stores.secrets)
+    resolver = Resolver(
+        stores.redis,
+        own.catalog,
+        ready=own.ready,
+        known=frozenset(own.providers),
+        overlays=own.drafts,
+    )
+    return Gateway(settings, stores, own.catalog, own.providers, resolver=resolver)

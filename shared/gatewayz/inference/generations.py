@@ -52,7 +52,7 @@ async def _find_held(credits: Credits, account: str, request_id: str) -> dict[st
         return None
     if kind == "NONE":
         return None
-    state = {"HELD": "running", "OUTBOX": "settling"}[kind]
+    state = "running" if kind == "HELD" else "settling"
     found: dict[str, Any] = orjson.loads(text)
     return found | {"state": state, "outcome": None if kind == "HELD" else found["outcome"]}
 

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from gatewayz.billing.settlement import Outcome
 from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
-from gatewayz.core.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gatewayz.core.errors import GatewayError, TimeoutStage, UpstreamError, UpstreamTimeout
 from gatewayz.dialects.exchange import Exchange, Stream
 from gatewayz.dialects.form import UsageReport
+from gatewayz.inference.continuation import Continuation
 from gatewayz.inference.finish import bill, metered_lines
 from gatewayz.inference.job import LAST_WRITE_S, Job, request_headers, served_headers
 from gatewayz.inference.watch import CallerLeft, Watch
 from gatewayz.net.http import HttpStream, NetError
 from gatewayz.providers.client import upstream_error
 from gatewayz.providers.config import Provider
-from gatewayz.routing.run import run_attempts
+from gatewayz.routing.run import EmptyAnswer
+from gatewayz.routing.toolcalls import ToolWatch
 
 STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
@@ -67,6 +69,9 @@ class StreamRelay:
         self._checkpoint: asyncio.Task[None] | None = None
         self._out_of_credit = False
         self._reached = False  # a provider answered at all
+        self._tools = ToolWatch()
+        self._continuation = Continuation.of(job)
+        self._noted = False  # the health of the offer that was cut knows it already
 
     def caller_left(self) -> None:
         self._watch.caller_left()
@@ -74,11 +79,11 @@ class StreamRelay:
     async def run(self) -> None:
         job = self._job
         try:
-            opened = await run_attempts(job.offers, self._attempt, job.charge.attempts)
+            opened = await job.try_offers(self._attempt)
         except GatewayError as error:
             await self._end_before_content(error, "failed")
         except _Interrupted:
-            cause = self._watch.cause
+            cause = self._cause("first_token")
             if isinstance(cause, GatewayError):
                 await self._end_before_content(cause, "failed")
             else:
@@ -100,7 +105,10 @@ class StreamRelay:
         job.serve_by(offer, provider)
         watch.stops_billing = provider.cancel_stops_billing
         limit_s = provider.timeouts.first_token(reasons=offer.reasons)
-        exchange = job.exchange(offer, provider)
+        going_on = self._continuation
+        exchange = going_on.exchange(offer, provider) if going_on is not None else None
+        if exchange is None:
+            exchange = await job.exchange(offer, provider)
         upstream: HttpStream | None = None
         try:
             async with asyncio.timeout(None) as limit:
@@ -114,9 +122,14 @@ class StreamRelay:
                 self._reached = True
                 chat = exchange.open_stream()
                 first = await self._read_to_content(upstream, chat)
+            opened = _Opened(offer, provider, exchange, upstream, chat, first)
             if chat.started:
                 watch.content()
-            return _Opened(offer, provider, exchange, upstream, chat, first)
+            elif chat.finish is None:
+                watch.disarm()
+                upstream = None  # at its end; kept, should nobody have more to say
+                raise EmptyAnswer(provider.slug, opened)
+            return opened
         except BaseException as error:
             watch.disarm()
             if upstream is not None:
@@ -143,6 +156,14 @@ class StreamRelay:
                 break
         return b""
 
+    def _cause(self, stage: TimeoutStage) -> GatewayError | CallerLeft:
+        """Why the watch interrupted; a time-out of nobody's making is the provider's."""
+        if self._watch.cause is not None:
+            return self._watch.cause
+        if self._watch.left_at_s is not None:
+            return CallerLeft()
+        return UpstreamTimeout("The provider stopped sending.", stage=stage)
+
     # ------------------------------------------------------------ after it
 
     async def _relay(self, opened: _Opened) -> None:
@@ -152,16 +173,16 @@ class StreamRelay:
             async with asyncio.timeout(None) as limit:
                 watch.arm(limit, "idle", opened.provider.timeouts.idle_s)
                 if not call.started:
-                    served = served_headers(opened.provider, opened.exchange)
+                    served = served_headers(opened.provider, opened.exchange, self._job.course)
                     await call.start(200, [*self._headers, *served])
                 if opened.first:
-                    await watch.write(opened.first)
+                    await self._show(opened.first)
                 await self._pump(opened)
             failure = opened.chat.error
         except NetError as error:
             failure = upstream_error(opened.provider.slug, error)
         except TimeoutError:
-            failure = watch.cause or CallerLeft()
+            failure = self._cause("idle")
         finally:
             watch.disarm()
         outcome: Outcome = "completed"
@@ -170,7 +191,55 @@ class StreamRelay:
         else:
             # What came after a complete answer takes nothing from it.
             failure = None
+        if self._continuation is not None and isinstance(failure, UpstreamError):
+            again = await self._go_on(self._continuation, opened, failure)
+            if again is not None:
+                try:
+                    return await self._relay(again)
+                finally:
+                    await self._let_go(again.upstream)
         await self._settle(opened, outcome, failure)
+
+    async def _show(self, out: bytes) -> None:
+        """Relay bytes of the answer, and keep what is asked of them later."""
+        self._tools.see(out)
+        if self._continuation is not None:
+            self._continuation.see(out)
+        await self._watch.write(out)
+
+    async def _go_on(
+        self, going_on: Continuation, cut: _Opened, failure: UpstreamError
+    ) -> _Opened | None:
+        """The answer's next leg at another offer; None when there is none."""
+        offers = going_on.rest(cut.offer)
+        if not offers or self._watch.left_at_s is not None:
+            return None
+        if self._checkpoint is not None:
+            await self._checkpoint
+        report = self._bill(cut, "cut")
+        if not await going_on.begin(offers, report):
+            return None
+        self._job.served(cut.offer, report, self._tools.verdict(), failure)
+        try:
+            again = await self._job.try_offers(self._attempt, offers)
+        except (GatewayError, _Interrupted):
+            going_on.give_up()
+            self._noted = True
+            self._job.serve_by(cut.offer, cut.provider)
+            return None
+        await self._watch.write(going_on.mark(cut.offer, failure, again.offer))
+        return again
+
+    def _bill(self, opened: _Opened, outcome: Outcome) -> UsageReport:
+        job = self._job
+        return bill(
+            job.charge,
+            opened.chat,
+            opened.offer,
+            prompt_tokens=job.operation.prompt_tokens,
+            hold_nanos=job.admitted.hold.amount_nanos,
+            outcome=outcome,
+        )
 
     async def _pump(self, opened: _Opened) -> None:
         upstream, chat, watch = opened.upstream, opened.chat, self._watch
@@ -179,7 +248,7 @@ class StreamRelay:
             out = chat.feed(block) if block else chat.end()
             if out:
                 watch.content()
-                await watch.write(out)
+                await self._show(out)
             if not block:
                 return
             self._chunks += 1
@@ -195,20 +264,20 @@ class StreamRelay:
         job = self._job
         if self._checkpoint is not None:
             await self._checkpoint
-        report = bill(
-            job.charge,
-            opened.chat,
-            opened.offer,
-            prompt_tokens=job.operation.prompt_tokens,
-            hold_nanos=job.admitted.hold.amount_nanos,
-            outcome=outcome,
-        )
+        report = self._bill(opened, outcome)
+        if self._continuation is not None:
+            report = self._continuation.whole(report)
         if self._out_of_credit and failure is None:
             job.charge.finish = "length"
         job.stop_clock(self._watch.first_content_s)
-        freed = await job.commit()
-        await self._last_bytes(opened.chat, failure, report)
-        await freed
+        cut = failure if outcome == "cut" else None
+        if not self._noted:
+            job.served(opened.offer, report, self._tools.verdict(), cut)
+        await job.commit()
+        try:
+            await self._last_bytes(opened.chat, failure, report)
+        finally:
+            await job.free()
 
     async def _last_bytes(
         self, chat: Stream, failure: GatewayError | CallerLeft | None, report: UsageReport
@@ -222,7 +291,7 @@ class StreamRelay:
             last = chat.close(report, finish="length")
         else:
             last = chat.close(report)
-        await self._end(last)
+        await self._end(self._job.with_last_trace(last) if last else last)
 
     async def _end(self, last: bytes) -> None:
         """The last bytes, for a caller that reads them; the server closes on one that does not."""
@@ -254,9 +323,11 @@ class StreamRelay:
         job.stop_clock(None)
         if isinstance(error, UpstreamError):
             error.metadata.setdefault("attempts", len(job.charge.attempts))
-        freed = await job.commit()
-        await job.send_error(error)
-        await freed
+        await job.commit()
+        try:
+            await job.send_error(error)
+        finally:
+            await job.free()
 
     async def _end_left_early(self) -> None:
         """The caller left before the first content: it owes the prompt a provider read (D20)."""
@@ -269,9 +340,11 @@ class StreamRelay:
         else:
             job.charge.bill(())
         job.stop_clock(None)
-        freed = await job.commit()
-        await self._end(b"")
-        await freed
+        await job.commit()
+        try:
+            await self._end(b"")
+        finally:
+            await job.free()
 
     # ------------------------------------------------------------ progress
 

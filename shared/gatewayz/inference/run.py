@@ -7,18 +7,18 @@ Everything else in this package is a step of `run`. No provider, dialect or pric
 
 import asyncio
 import hashlib
+import math
+from zlib import crc32
 
 from gatewayz.accounts.principals import Principal
 from gatewayz.billing.credits import Ask, StalePrincipal
 from gatewayz.billing.settlement import ChargeMessage
-from gatewayz.catalog.model import Offer, model_not_found
+from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import (
     GatewayError,
     InternalError,
-    NotFound,
-    ProviderNotConfigured,
     echo,
 )
 from gatewayz.core.ids import new_request_id
@@ -26,30 +26,39 @@ from gatewayz.core.log import bind, get_log
 from gatewayz.core.metrics import metric
 from gatewayz.inference.admit import Worst, admit
 from gatewayz.inference.answer import answer_whole
+from gatewayz.inference.course import Course
 from gatewayz.inference.gateway import Gateway
-from gatewayz.inference.job import Job, Operation, send_error
+from gatewayz.inference.job import Job, send_error
+from gatewayz.inference.operation import Operation
 from gatewayz.inference.relay import StreamRelay
+from gatewayz.inference.tell import tell
 from gatewayz.net.asgi import Call
 from gatewayz.pricing.charge import UNITS_PER_PRICE
-from gatewayz.routing.plan import plan
 
 log = get_log(__name__)
 
 
-async def run(gateway: Gateway, operation: Operation, principal: Principal, call: Call) -> None:
+async def run(
+    gateway: Gateway, operation: Operation, principal: Principal, call: Call, *, fresh: bool = False
+) -> None:
     """Serve one request to its end. Errors are rendered here; only StalePrincipal escapes,
-    before anything was sent: the caller's key must be read again.
+    before anything was sent: the caller's key must be read again, unless it is `fresh`.
 
     The work outlives the connection: a caller who leaves is charged for what was used (D20).
     """
     request_id = new_request_id()
     bind(request_id=request_id)
-    offers = await _reject_early(gateway, operation, call, request_id)
-    if not offers:
+    course = await _reject_early(gateway, operation, principal, call, request_id, fresh=fresh)
+    if course is None:
         return
+    offers = course.plan.offers
     started_s = clock.monotonic_s()
-    deadline = Deadline.after(gateway.settings.http.deadline_s)
+    deadline = Deadline.after(
+        min(gateway.settings.http.deadline_s, course.wishes.timeout_s or math.inf)
+    )
     charge = _new_charge(request_id, operation, principal, call)
+    # Beside the credit hold, in the same write to Redis (D12).
+    asking = asyncio.create_task(course.ask()) if course.asks else None
     try:
         ask = _ask(gateway, operation, principal, charge, offers)
         admitted = await admit(gateway.credits, ask, offers, operation)
@@ -59,8 +68,12 @@ async def run(gateway: Gateway, operation: Operation, principal: Principal, call
     metric("admissions", outcome="admitted")
     log.debug("admitted", account=principal.account, model=operation.model)
     charge.lease, charge.close = admitted.hold.lease, admitted.hold.private
-    job = Job(gateway, operation, call, charge, offers, admitted, deadline, started_s)
+    job = Job(gateway, operation, call, charge, offers, admitted, deadline, started_s, course)
+    if asking is not None:
+        await job.confirm(await asking)
     relay = StreamRelay(job) if operation.stream else None
+    if call.outlives_caller:
+        return await _serve(job, relay)
     work = gateway.spawn(_serve(job, relay))
     try:
         await asyncio.shield(work)
@@ -83,7 +96,7 @@ async def _serve(job: Job, relay: StreamRelay | None) -> None:
 
 async def _settle_crash(job: Job) -> None:
     """A bug of ours: nothing is charged, the hold is freed, the caller gets a 500."""
-    if job.committed:
+    if job.stored is not None:
         # Paid for already, and a second message would contradict the first.
         if not job.call.started:
             await job.send_error(InternalError())
@@ -91,49 +104,38 @@ async def _settle_crash(job: Job) -> None:
     job.charge.outcome, job.charge.reason = "failed", "crash"
     job.charge.bill(())
     job.stop_clock(None)
-    freed = await job.commit()
-    if not job.call.ended:
-        await job.send_error(InternalError())
-    await freed
+    await job.commit()
+    try:
+        if not job.call.ended:
+            await job.send_error(InternalError())
+    finally:
+        await job.free()
 
 
 async def _reject_early(
-    gateway: Gateway, operation: Operation, call: Call, request_id: str
-) -> tuple[Offer, ...]:
-    """The plan, or an empty one when the request was answered with an error."""
+    gateway: Gateway,
+    operation: Operation,
+    principal: Principal,
+    call: Call,
+    request_id: str,
+    *,
+    fresh: bool,
+) -> Course | None:
+    """Where the request may go; None when it was answered with an error."""
+    course = Course(gateway, operation, principal, seed=crc32(request_id.encode()))
     try:
-        try:
-            return _plan(gateway, operation)
-        except NotFound:
-            if not await gateway.discover():
-                raise
-            return _plan(gateway, operation)
+        await course.lay()
     except GatewayError as error:
+        if principal.restricted and not fresh:
+            # What was read of the key a while ago refuses nobody.
+            raise StalePrincipal from error
         metric("admissions", outcome=error.code)
-        await send_error(call, operation, error, request_id)
-        return ()
-
-
-def _plan(gateway: Gateway, operation: Operation) -> tuple[Offer, ...]:
-    catalog = gateway.catalog
-    model = catalog.find(operation.model)
-    if model is None:
-        raise model_not_found(catalog, operation.model)
-    operation.model = model.id
-    offers = catalog.servable(model.id)
-    if not offers:
-        raise ProviderNotConfigured(_what_is_missing(gateway, model.id))
-    return plan(offers, prompt_tokens=operation.prompt_tokens)
-
-
-def _what_is_missing(gateway: Gateway, model_id: str) -> str:
-    """On a developer's machine also the variables that would help."""
-    text = f"No provider of '{model_id}' is configured here."
-    if gateway.settings.stage != "local":
-        return text
-    rows = [gateway.providers[offer.provider] for offer in gateway.catalog.offers(model_id)]
-    names = dict.fromkeys(row.credential for row in rows if row.credential)
-    return f"{text} Set {' or '.join(names)} in .env and start again." if names else text
+        await send_error(call, operation, error, request_id, tell(course))
+        return None
+    if course.redirected_from:
+        note = f"{echo(course.redirected_from)} -> {operation.model}"
+        call.notes = [*call.notes, (b"x-gatewayz-redirected", note.encode("ascii", "replace"))]
+    return course
 
 
 def _new_charge(

@@ -53,15 +53,24 @@ def process_stores() -> Stores:
         configure_logging(settings.log_level)
         configure_metrics(settings.metrics)
         _stores.clear()
-        _stores[loop] = open_stores(settings)
+        _stores[loop] = open_stores(settings, plane="control")
     return _stores[loop]
 
 
-def _on_lambda(work: Coroutine[Any, Any, Any]) -> Any:
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
     try:
         return _runner.run(work)
     finally:
         flush_metrics(now=True)
+
+
+def _on_lambda(handler: LambdaHandler) -> LambdaHandler:
+    """`handler` as Lambda calls it; elsewhere nothing of that platform is loaded."""
+    if "awslambdaric" not in sys.modules:
+        return handler
+    from gatewayz.runtime.powertools import face
+
+    return face(handler)
 
 
 # ---------------------------------------------------------------- HTTP
@@ -81,11 +90,14 @@ def http(app: Any) -> LambdaHandler:
         return adapters[0]
 
     def lambda_handler(event: Event, context: Any) -> Any:
-        return adapter()(event, context)
+        try:
+            return adapter()(event, context)
+        finally:
+            flush_metrics(now=True)
 
     if "awslambdaric" in sys.modules:
         adapter()
-    return lambda_handler
+    return _on_lambda(lambda_handler)
 
 
 # ---------------------------------------------------------------- queue workers
@@ -103,13 +115,15 @@ class Worker:
         self._handle = handle
         self._batch = batch
         self.app: Asgi = cron(self._drain_for_cron)
+        self.lambda_handler = _on_lambda(self._take_sqs)
 
-    def lambda_handler(self, event: Event, context: Any = None) -> dict[str, Any]:
-        """An SQS batch; the messages that are not done go back alone."""
-        result: dict[str, Any] = _on_lambda(self._answer_sqs(event["Records"]))
-        return result
+    def _take_sqs(self, event: Event, context: Any = None) -> dict[str, Any]:
+        """An SQS batch: posted together, and what is not done goes back alone."""
+        from gatewayz.runtime.powertools import partial_answer
 
-    async def _answer_sqs(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        return partial_answer(event["Records"], _run(self._done_of(event["Records"])))
+
+    async def _done_of(self, records: list[dict[str, Any]]) -> set[str]:
         messages: list[Received] = []
         for record in records:
             with suppress(ValueError):  # unreadable: never done, so it ends in the dead letters
@@ -117,9 +131,7 @@ class Worker:
                 body = orjson.loads(record["body"])
                 if type(body) is dict:
                     messages.append(Received(record["messageId"], body, receives))
-        done = set(await self._try(process_stores(), messages))
-        failed = [r["messageId"] for r in records if r["messageId"] not in done]
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        return set(await self._try(process_stores(), messages))
 
     async def _try(self, stores: Stores, messages: list[Received]) -> Collection[str]:
         """Ids that are done; none when the handler fails, which is logged."""
@@ -195,14 +207,15 @@ class Schedule:
         self._job = job
         self._every_s = every_s
         self.app: Asgi = cron(job)
+        self.lambda_handler = _on_lambda(self._tick)
 
-    def lambda_handler(self, event: Event, context: Any = None) -> object:
+    def _tick(self, event: Event, context: Any = None) -> object:
         """Do the job; its result as plain JSON, which is all that the platform can carry."""
 
         async def work() -> object:
             return orjson.loads(_json(await self._job(process_stores())))
 
-        return _on_lambda(work())
+        return _run(work())
 
     def every_s(self, settings: Settings) -> float:
         return self._every_s(settings) if callable(self._every_s) else self._every_s

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from gatewayz.core.settings import Settings, SettingsError, check_serving
+from gatewayz.core.checks import check_serving
+from gatewayz.core.settings import Settings, SettingsError
 from gatewayz.stores.blobs import Blobs, DirectoryBlobs
 from gatewayz.stores.postgres import CONNECT_TIMEOUT_S, Postgres
 from gatewayz.stores.queue import PostgresQueue, Queue
@@ -62,7 +63,7 @@ def open_stores(settings: Settings, *, plane: Plane = "data") -> Stores:
         postgres,
         _open_redis(settings, plane),
         _open_queue(settings, postgres, http),
-        open_secrets(settings),
+        open_secrets(settings, plane=plane),
         lambda: open_blobs(settings),
         _http=http,
     )
@@ -71,7 +72,7 @@ def open_stores(settings: Settings, *, plane: Plane = "data") -> Stores:
 def _open_http(settings: Settings, plane: Plane) -> "HttpClient | None":
     """The client that PostgREST and SQS share, where one of them is called by ourselves."""
     stores = settings.stores
-    if not stores.sqs_charges_url and (not stores.supabase_url or plane == "control"):
+    if not _sqs_urls(settings) and (not stores.supabase_url or plane == "control"):
         return None
     from gatewayz.net.http import HttpClient
 
@@ -85,7 +86,7 @@ def describe_stores(settings: Settings) -> dict[str, str]:
         "postgres": "Supabase (PostgREST)" if stores.supabase_url
         else "direct connection through a pooler" if settings.pooled else "direct connection",
         "redis": "Upstash (REST)" if stores.upstash_url else "RESP",
-        "queue": "SQS" if stores.sqs_charges_url else "Postgres",
+        "queue": "SQS" if _sqs_urls(settings) else "Postgres",
         "blobs": f"S3 bucket {blobs.s3_bucket}" if blobs.s3_bucket
         else f"Supabase bucket {blobs.supabase_bucket}" if blobs.supabase_bucket
         else f"folder {_blob_folder(settings)}",
@@ -130,8 +131,8 @@ def _open_redis(settings: Settings, plane: Plane) -> RedisScripts:
 
 
 def _open_queue(settings: Settings, postgres: Postgres, http: "HttpClient | None") -> Queue:
-    url = settings.stores.sqs_charges_url
-    if not url:
+    urls = _sqs_urls(settings)
+    if not urls:
         return PostgresQueue(postgres)
     from gatewayz.stores.aws import AwsClient, AwsIdentity
     from gatewayz.stores.sqs import SqsQueue
@@ -139,26 +140,41 @@ def _open_queue(settings: Settings, postgres: Postgres, http: "HttpClient | None
     assert http is not None
     identity = AwsIdentity(http, Secrets().find)
     client = AwsClient(
-        http, identity, service="sqs", region=_region_of(url, settings), version="1.0"
+        http,
+        identity,
+        service="sqs",
+        region=_region_of(*urls.values(), settings=settings),
+        version="1.0",
     )
-    return SqsQueue(client, {"charges": url}, timeout_s=settings.stores.rpc_timeout_ms / 1000)
+    return SqsQueue(client, urls, timeout_s=settings.stores.rpc_timeout_ms / 1000)
 
 
-def _region_of(queue_url: str, settings: Settings) -> str:
-    found = _SQS_REGION.match(urlsplit(queue_url).hostname or "")
+def _sqs_urls(settings: Settings) -> dict[str, str]:
+    """Queues of this deployment that are on SQS: a function is told those it works with."""
+    stores = settings.stores
+    urls = {"charges": stores.sqs_charges_url, "stripe_events": stores.sqs_payments_url}
+    return {name: url for name, url in urls.items() if url}
+
+
+def _region_of(*queue_urls: str, settings: Settings) -> str:
+    found = _SQS_REGION.match(urlsplit(queue_urls[0]).hostname or "")
     region = found[1] if found else settings.aws.region
     if not region:
-        raise SettingsError("AWS_REGION is not set: SQS_CHARGES_URL does not tell it")
+        raise SettingsError("AWS_REGION is not set: the queue's address does not tell it")
     return region
 
 
-def open_secrets(settings: Settings) -> Secrets:
+def open_secrets(settings: Settings, *, plane: Plane = "data") -> Secrets:
     """The secrets of this process: AWS's when the settings name them, else the environment's."""
     aws = settings.aws
     if not aws.secret and not aws.ssm_path:
         return Secrets()
-    from gatewayz.stores.secrets_aws import AwsSecrets, read_parameters, read_secret
+    from gatewayz.stores.secrets_aws import AwsSecrets
 
+    if plane == "control":
+        from gatewayz.stores.secrets_powertools import read_parameters, read_secret
+    else:
+        from gatewayz.stores.secrets_aws import read_parameters, read_secret
     readers = []
     if aws.ssm_path:
         readers.append(

@@ -78,8 +78,11 @@ def business_error(sqlstate: str, code: str, detail: str | None) -> GatewayError
         case "PT400":
             return InvalidRequest(code.replace("_", " "), code=code)
         case "PT402":
+            spent = code == "budget_exceeded"
             return InsufficientCredits(
-                "Not enough credits.", metadata={"available_nanos": int(detail or 0)}
+                "A spending limit is reached." if spent else "Not enough credits.",
+                code=code if spent else None,
+                metadata={"available_nanos": int(detail or 0)},
             )
         case "PT403":
             return Forbidden(code.replace("_", " "), code=code)

@@ -28,16 +28,19 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What waits, what is being worked on, what is dead; age of the oldest waiting message
-    (0 where the queue does not tell)."""
+    """What waits, what is being worked on, what is dead; age of the oldest waiting message, None
+    where the queue itself does not tell."""
 
     waiting: int
     inflight: int
     dead: int
-    oldest_ms: int
+    oldest_ms: int | None
 
 
 class Queue(Protocol):
+    # Whether the database sees what waits here, so that its look-ups find it.
+    in_ledger: bool
+
     async def send(self, queue: str, message_id: str, body: dict[str, Any]) -> None: ...
     async def receive(self, queue: str, limit: int, *, visible_s: float) -> list[Received]: ...
     async def acknowledge(self, queue: str, ids: list[str]) -> None: ...
@@ -46,6 +49,8 @@ class Queue(Protocol):
 
 class PostgresQueue:
     """A table read with SKIP LOCKED; for Vercel, self-hosted and local."""
+
+    in_ledger = True
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres

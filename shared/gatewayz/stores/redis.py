@@ -62,22 +62,33 @@ class RespRedis:
         known = self._scripts.get(name)
         if known is None:
             known = self._scripts[name] = load_script(name)
-        source, sha = known
-        reply = await self._call("EVALSHA", sha, len(keys), *keys, *args)
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            # A script the server does not know was not run, so sending its text is no retry.
-            reply = await self._call("EVAL", source, len(keys), *keys, *args)
-        if isinstance(reply, hiredis.ReplyError):
-            # OOM, READONLY, LOADING, MISCONF: Redis is there but runs no scripts.
-            log.error("redis_refused", script=name, error=str(reply))
-            raise StoreUnavailable("Redis refuses the call.")
-        return reply
-
-    async def _call(self, *command: str | int) -> Any:
         connection = self._connection
         if connection is None or connection.lost:
             connection = await self._connect()
-        return await connection.call(command)
+        reply = await connection.call(("EVALSHA", known[1], len(keys), *keys, *args))
+        if type(reply) is not hiredis.ReplyError:
+            return reply
+        return await self._run_unknown(name, known[0], reply, keys, args)
+
+    async def _run_unknown(
+        self,
+        name: str,
+        source: str,
+        reply: hiredis.ReplyError,
+        keys: Sequence[str],
+        args: Sequence[str | int],
+    ) -> Any:
+        """Send the text of a script that the server does not know: it was not run, so that this
+        is no retry. Any other refusal is an error."""
+        answer: Any = reply
+        if str(reply).startswith("NOSCRIPT"):
+            connection = await self._connect()
+            answer = await connection.call(("EVAL", source, len(keys), *keys, *args))
+        if isinstance(answer, hiredis.ReplyError):
+            # OOM, READONLY, LOADING, MISCONF: Redis is there but runs no scripts.
+            log.error("redis_refused", script=name, error=str(answer))
+            raise StoreUnavailable("Redis refuses the call.")
+        return answer
 
     async def _connect(self) -> "_Connection":
         async with self._connecting:

@@ -29,6 +29,8 @@ NOT_THERE = "QueueDoesNotExist"
 class SqsQueue:
     """`urls` names each queue's address. `poll_s`: how long a receive waits for a message."""
 
+    in_ledger = False
+
     def __init__(
         self,
         client: AwsClient,
@@ -109,7 +111,7 @@ class SqsQueue:
             + int(counts.get("ApproximateNumberOfMessagesDelayed", 0)),
             inflight=int(counts.get("ApproximateNumberOfMessagesNotVisible", 0)),
             dead=dead,
-            oldest_ms=0,
+            oldest_ms=None,
         )
 
     async def _dead(self, queue: str, arn: str) -> int:

@@ -23,13 +23,13 @@ async def test_an_account_opens_once_and_keeps_its_first_name(ledger):
 async def test_a_payment_is_credited_once_however_often_it_is_reported(ledger):
     await ledger.open(credit_nanos=0)
     for _ in range(3):
-        await ledger.rpc("post_top_up", payment="pi_1", account="ann", amount_nanos=5 * USD)
+        await ledger.rpc("post_top_up", payment="order_1", account="ann", amount_nanos=5 * USD)
     assert (await ledger.balance())["balance_nanos"] == 5 * USD
 
 
 async def test_F73_ten_reports_of_one_payment_at_once_are_one_top_up(ledger):
     await ledger.open(credit_nanos=0)
-    call = ("post_top_up", {"payment": "pi_1", "account": "ann", "amount_nanos": 5 * USD})
+    call = ("post_top_up", {"payment": "order_1", "account": "ann", "amount_nanos": 5 * USD})
     answers = await ledger.together([call] * 10, connections=10)
     assert sorted(answer["posted"] for answer in answers) == [False] * 9 + [True]
     assert (await ledger.balance())["available_nanos"] == 5 * USD
@@ -39,7 +39,7 @@ async def test_one_payment_for_two_accounts_at_once_reaches_only_one(ledger):
     await ledger.open("ann", 0)
     await ledger.open("bob", 0)
     calls = [
-        ("post_top_up", {"payment": "pi_1", "account": account, "amount_nanos": USD})
+        ("post_top_up", {"payment": "order_1", "account": account, "amount_nanos": USD})
         for account in ("ann", "bob") * 5
     ]
     answers = await ledger.together(calls, connections=10)

@@ -115,4 +115,4 @@ def test_every_metric_of_the_catalogue_is_measured_with_its_labels_in_order() ->
 def test_no_label_is_an_id() -> None:
     """Every new value of a dimension is a metric that is paid for."""
     labels = {label for known in METRICS.values() for label in known.labels}
-    assert labels <= {"outcome", "provider", "result", "status", "queue", "kind"}
+    assert labels <= {"outcome", "provider", "result", "status", "queue", "kind", "cause"}

@@ -1,11 +1,7 @@
 import pytest
 
-from gatewayz.core.settings import (
-    SettingsError,
-    check_serving,
-    describe_settings,
-    load_settings,
-)
+from gatewayz.core.checks import check_serving
+from gatewayz.core.settings import SettingsError, describe_settings, load_settings
 
 GOOD = {
     "DATABASE_URL": "postgres://owner:s3cret@db:6543/postgres",

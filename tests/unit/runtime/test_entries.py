@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import StoreUnavailable
@@ -49,7 +50,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """The stores that a platform's face opens."""
     shelf = Shelf({"n": 1}, {"n": 2})
-    monkeypatch.setattr(entries, "open_stores", lambda settings: stores_of(shelf))
+    monkeypatch.setattr(entries, "open_stores", lambda settings, plane: stores_of(shelf))
     monkeypatch.setattr(entries, "_stores", {})
     monkeypatch.setenv("CRON_SECRET", SECRET)
     return shelf
@@ -86,7 +87,14 @@ def test_one_bad_message_of_an_sqs_batch_fails_alone(opened: Shelf) -> None:
         "m1",
         "m2",
     ]
-    assert failed(Worker("charges", fails).lambda_handler(sqs('{"n":1}'))) == ["m0"]
+
+
+def test_a_batch_of_which_nothing_is_done_is_a_failed_invocation(opened: Shelf) -> None:
+    """SQS gives all of it again, and the platform's own count of errors sees it."""
+    for worker in (Worker("charges", fails), Worker("charges", odd_only)):
+        with pytest.raises(BatchProcessingError):
+            worker.lambda_handler(sqs('{"n":2}', '{"n":4}'))
+    assert Worker("charges", fails).lambda_handler(sqs()) == {"batchItemFailures": []}
 
 
 def test_every_invocation_runs_on_one_loop(opened: Shelf) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gatewayz.core.settings import SettingsError, check_serving, load_settings
+from gatewayz.core.checks import check_serving
+from gatewayz.core.settings import SettingsError, load_settings
 from gatewayz.stores.open import describe_stores, open_stores
 
 PEPPER = {"GATEWAYZ_KEY_PEPPER": "p" * 32}
@@ -74,7 +75,7 @@ def test_aws() -> None:
         (DATABASE | REDIS | {"SQS_CHARGES_URL": "charges"}, "SQS_CHARGES_URL must look like https"),
         (
             DATABASE | REDIS | {"SQS_CHARGES_URL": "https://queue.example/1/q"},
-            "AWS_REGION is not set: SQS_CHARGES_URL does not tell it",
+            "AWS_REGION is not set: the queue's address does not tell it",
         ),
         (DATABASE | REDIS | {"GATEWAYZ_AWS_SECRET": "s"}, "AWS_REGION is not set"),
         (
