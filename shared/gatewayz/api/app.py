@@ -13,7 +13,9 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from gatewayz.accounts.origin import origin_of
 from gatewayz.accounts.principals import Principal, Principals
+from gatewayz.accounts.scopes import scope_of
 from gatewayz.core.errors import (
     GatewayError,
     InternalError,
@@ -59,7 +61,8 @@ class _Planes:
             settings = self._settings or load_settings()
             configure_logging(settings.log_level)
             stores = open_stores(settings, plane="control")
-            principals = Principals(stores.postgres, stores.redis, settings.keys.pepper)
+            own = settings.keys
+            principals = Principals(stores.postgres, stores.redis, own.pepper, own.legacy_salt)
             http = settings.http
             cors = Cors.of(http.cors_origins, credentials=http.cors_credentials)
             self._plane, self._loop = Plane(settings, stores, principals, cors), loop
@@ -123,9 +126,18 @@ async def plane_of(request: Request) -> Plane:
 
 
 async def caller_of(request: Request) -> Principal:
-    """The account behind the request's key, fresh: no admission script guards these routes."""
+    """The account behind the request's key, fresh: no admission script guards these routes.
+
+    Forbidden unless the key has the scope of the route and may be used from there.
+    """
     plane = await plane_of(request)
-    return await plane.principals.authenticate(request.scope["headers"], fresh=True)
+    scope = request.scope
+    return await plane.principals.permitted(
+        scope["headers"],
+        scope_of(request.app.title, request.method, scope["route"].path),
+        lambda: origin_of(plane.settings.http.client_ip, scope.get("client"), scope["headers"]),
+        fresh=True,
+    )
 
 
 CurrentPlane = Annotated[Plane, Depends(plane_of)]

@@ -72,7 +72,7 @@ def _operation(operation: Operation, described: Json) -> Iterator[str]:
     if operation.request is not None:
         yield f"<h4>Request: {_link(operation.request.__name__)}</h4>"
         yield _example(described["requestBody"]["content"][JSON])
-    answer = described["responses"]["200"]["content"]
+    answer = described["responses"][str(operation.status)]["content"]
     if operation.answer is not None:
         yield f"<h4>Answer: {_link(operation.answer.__name__)}</h4>"
         yield _example(answer[operation.media])

@@ -20,6 +20,7 @@ from gatewayz.api.operations import OPERATIONS, Operation, Parameter
 from gatewayz.api.schemas.errors import SAMPLES, Error, Form, RoutedError, rendered
 from gatewayz.api.schemas.google import GoogleError
 from gatewayz.api.schemas.messages import MessagesError
+from gatewayz.api.schemas.rerank import CohereError
 
 Json = dict[str, Any]
 
@@ -31,11 +32,14 @@ ERRORS: Mapping[Form, Any] = {
     "openrouter": RoutedError,
     "anthropic": MessagesError,
     "google": GoogleError,
+    "cohere": CohereError,
 }
 TAGS = {
     "chat": "Answers of models, whole or streamed, in the protocol of your client.",
+    "embeddings": "Vectors, ranks and judgements: answered whole, charged for what was read.",
     "models": "What can be asked for. Public.",
     "account": "Credit and keys.",
+    "billing": "Money in: payments, subscriptions, coupons, referrals, trials; and its record.",
     "usage": "What happened to a request, and what it cost.",
     "status": "Health and this document. Public.",
 }
@@ -66,6 +70,11 @@ HEADERS: Json = {
         "description": "the count is our own estimate, no provider was asked",
         "schema": {"type": "string"},
         "example": "true",
+    },
+    "ETag": {
+        "description": "names the content: send it as If-None-Match and get a 304 while it holds",
+        "schema": {"type": "string"},
+        "example": 'W/"2026-11-25T16-00-00Z.9f1c2d3e4a5b6c7d"',
     },
     "Retry-After": {
         "description": "seconds after which it is worth trying again",
@@ -142,7 +151,9 @@ def build_document() -> Json:
 
 
 def _schemas() -> Json:
-    models = {model for o in OPERATIONS for model in (o.answer, o.request, o.frame) if model}
+    models = {
+        model for o in OPERATIONS for model in (o.answer, o.request, o.frame, o.refusal) if model
+    }
     ordered = sorted({*models, *ERRORS.values()}, key=lambda model: model.__name__)
     _, found = models_json_schema(
         [(model, "validation") for model in ordered],
@@ -182,25 +193,28 @@ def _operation(operation: Operation) -> Json:
         content: Json = {"schema": _ref(operation.request)}
         if "request" in known:
             content["example"] = known["request"]
-        described["requestBody"] = {"required": True, "content": {JSON: content}}
-    described["responses"] = {"200": _answer(operation, known), **_errors(operation)}
+        described["requestBody"] = {"required": operation.body_needed, "content": {JSON: content}}
+    answer = _answer(operation, known)
+    described["responses"] = {str(operation.status): answer, **_errors(operation)}
     return described
 
 
 def _parameter(parameter: Parameter) -> Json:
-    schema: Json = {"type": "string"}
+    schema: Json = dict(parameter.schema) or {"type": "string"}
     if parameter.choices:
         schema["enum"] = list(parameter.choices)
     if parameter.place == "path":
         schema["minLength"] = 1
-    return {
+    described = {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.required,
         "description": parameter.meaning,
         "schema": schema,
-        "example": parameter.example,
     }
+    if parameter.example:
+        described["example"] = parameter.example
+    return described
 
 
 def _answer(operation: Operation, known: Json) -> Json:
@@ -210,6 +224,8 @@ def _answer(operation: Operation, known: Json) -> Json:
     content: Json = {operation.media: {"schema": schema}}
     if "answer" in known:
         content[operation.media]["example"] = known["answer"]
+    for media in operation.also_media:
+        content[media] = {"schema": {} if media == JSON else {"type": "string"}}
     if operation.frame is not None:
         content[EVENTS] = {
             "schema": _event(operation),
@@ -240,12 +256,15 @@ def _errors(operation: Operation) -> Json:
         names = [name for name in operation.answer_headers if HEADERS[name].get("required")]
         if status in ERROR_HEADERS:
             names.append(ERROR_HEADERS[status])
+        schema = _ref(ERRORS[operation.form])
+        if status == 400 and operation.refusal is not None:
+            schema = {"anyOf": [schema, _ref(operation.refusal)]}
         answers[str(status)] = {
             "description": ", ".join(f"`{code}`" for code in codes),
             "headers": _headers(names),
             "content": {
                 JSON: {
-                    "schema": _ref(ERRORS[operation.form]),
+                    "schema": schema,
                     "examples": {
                         code: {"$ref": f"#/components/examples/{code}_{operation.form}"}
                         for code in codes

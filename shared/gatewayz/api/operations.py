@@ -2,13 +2,24 @@
 applications' own routes by a test. Who adds a route adds a row.
 """
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
+from gatewayz.api.account_operations import ACCOUNT_OPERATIONS
+from gatewayz.api.billing_operations import BILLING_OPERATIONS
+from gatewayz.api.health_operations import HEALTH_OPERATIONS
+from gatewayz.api.model_operations import MODEL_OPERATIONS
+from gatewayz.api.operation import (
+    ALWAYS,
+    OPENAI_MOUNT,
+    OPENROUTER_MOUNT,
+    WITH_KEY,
+    Operation,
+    Parameter,
+    on_both,
+)
 from gatewayz.api.schemas.account import CreditsAnswer, KeyAnswer
 from gatewayz.api.schemas.chat_answer import (
     ChatCompletion,
@@ -24,7 +35,13 @@ from gatewayz.api.schemas.completions import (
     RoutedCompletionsAnswer,
     RoutedCompletionsChunk,
 )
-from gatewayz.api.schemas.errors import Form
+from gatewayz.api.schemas.embeddings import (
+    EmbedAnswer,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    EmbedRequest,
+    RoutedEmbeddingsAnswer,
+)
 from gatewayz.api.schemas.generation import GenerationAnswer, ReceiptAnswer
 from gatewayz.api.schemas.google import (
     ContentFrame,
@@ -41,76 +58,26 @@ from gatewayz.api.schemas.messages import (
     MessagesEvent,
     MessagesRequest,
 )
-from gatewayz.api.schemas.models import (
-    EndpointsAnswer,
-    Model,
-    ModelList,
-    ProviderList,
-    RoutedModelAnswer,
-    RoutedModelList,
+from gatewayz.api.schemas.moderations import (
+    ModerationsAnswer,
+    ModerationsRequest,
+    RoutedModerationsAnswer,
 )
+from gatewayz.api.schemas.rerank import RerankAnswer, RerankRequest, RoutedRerankAnswer
 from gatewayz.api.schemas.responses import ResponsesAnswer, ResponsesEvent, ResponsesRequest
 from gatewayz.api.schemas.status import Health
 
-OPENAI_MOUNT, OPENROUTER_MOUNT, GOOGLE_MOUNT = "/v1", "/api/v1", "/v1beta"
+__all__ = ["OPERATIONS", "Operation", "Parameter"]
+
+GOOGLE_MOUNTS = ("/v1beta", "/v1", "/v1beta1/{place}")
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """In the path always required; a path parameter may hold `/` where its route says so."""
-
-    name: str
-    place: Literal["path", "query"]
-    meaning: str
-    example: str
-    required: bool = True
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path. `answer` is its 200; None where `media` is no JSON of ours.
-
-    `frame`: the events of its stream; `says_done`: it ends with [DONE]. `errors`: codes, samples
-    of which are in schemas/errors.py.
-    """
-
-    path: str
-    tag: str
-    summary: str
-    answer: type[BaseModel] | None
-    method: Literal["get", "post"] = "get"
-    detail: str = ""
-    request: type[BaseModel] | None = None
-    frame: type[BaseModel] | None = None
-    says_done: bool = False
-    parameters: tuple[Parameter, ...] = ()
-    errors: tuple[str, ...] = ()
-    public: bool = False
-    media: str = "application/json"
-    answer_headers: tuple[str, ...] = ("X-Request-ID",)
-
-    @property
-    def form(self) -> Form:
-        """How its errors are written."""
-        if self.path.endswith(("/messages", "/messages/count_tokens")):
-            return "anthropic"
-        if self.path.startswith(GOOGLE_MOUNT + "/"):
-            return "google"
-        return "openrouter" if self.path.startswith(OPENROUTER_MOUNT + "/") else "openai"
-
-    @property
-    def name(self) -> str:
-        return "_".join([self.method, *re.findall(r"\w+", self.path)])
-
-
-ALWAYS = ("method_not_allowed", "internal_error")
-WITH_KEY = (*ALWAYS, "invalid_api_key", "account_suspended", "billing_unavailable")
 CHAT_ERRORS = (
     *WITH_KEY,
     "invalid_request",
     "invalid_json",
     "duplicate_key",
+    "invalid_base64",
     "context_length_exceeded",
     "unsupported_parameter",
     "upstream_rejected",
@@ -118,6 +85,11 @@ CHAT_ERRORS = (
     "insufficient_credits",
     "budget_exceeded",
     "model_not_found",
+    "constraint_filtered",
+    "privacy_restricted",
+    "region_restricted",
+    "idempotency_key_reused",
+    "idempotency_in_progress",
     "request_too_large",
     "upstream_rate_limited",
     "upstream_invalid_response",
@@ -125,11 +97,22 @@ CHAT_ERRORS = (
     "overloaded",
     "provider_not_configured",
     "upstream_timeout",
+    "wrong_endpoint",
+    "model_not_allowed",
+    "provider_not_allowed",
+)
+# What writes nothing has no content that could be refused, and no stream.
+WHOLE_ERRORS = tuple(
+    code for code in CHAT_ERRORS if code not in ("content_filter", "invalid_base64")
 )
 COUNT_ERRORS = (
-    *WITH_KEY, "invalid_request", "invalid_json", "duplicate_key", "request_too_large",
-    "overloaded",
+    *WITH_KEY, "invalid_request", "invalid_json", "duplicate_key", "model_not_found",
+    "request_too_large", "overloaded",
 )  # fmt: skip
+WHOLE_DETAIL = """\
+Resolves the model, holds credit for the upper estimate, tries the offers of this very model one
+after the other until one answers, charges what the provider's usage says, by class: tokens, image
+tokens, searches. What a provider does not state is estimated, never above the hold."""
 COUNT_DETAIL = "An estimate from the text alone: no provider is asked, nothing is charged."
 CHAT_DETAIL = """\
 Resolves the model, holds credit for the worst case, tries the model's offers one after the other
@@ -137,20 +120,8 @@ until one answers, charges what the provider's usage says. With `stream` the ans
 server-sent events; comments (lines with a colon) keep a silent connection open. A failure before
 the first content has a true status. A caller who leaves is charged for what was used."""
 
-AVAILABLE = Parameter(
-    "available", "query", "`all`: also what this gateway has no credential for", "all",
-    required=False, choices=("all",),
-)  # fmt: skip
-AUTHOR = Parameter("author", "path", "the part of a model id before the slash", "sandbox")
-SLUG = Parameter("slug", "path", "the part after it", "echo")
-MODEL_ID = Parameter("model_id", "path", "a model id or alias; its slash stays", "sandbox/echo")
 GENERATION = "any id that an answer had: gen-…, req_…, chatcmpl-…"
 SAMPLE_GENERATION = "gen-01M89HHCCJT9KCQZSB0ZRMMK9Z"
-
-
-def _on_both(path: str, *rest: Any, **more: Any) -> Iterator[Operation]:
-    for mount in (OPENAI_MOUNT, OPENROUTER_MOUNT):
-        yield Operation(mount + path, *rest, **more)
 
 
 GENERATION_HEADERS = (
@@ -173,6 +144,14 @@ def _generation(
     )  # fmt: skip
 
 
+def _whole(path: str, summary: str, request: type[BaseModel], answer: type[BaseModel]) -> Operation:
+    return Operation(
+        path, "embeddings", summary, answer,
+        method="post", detail=WHOLE_DETAIL, request=request, errors=WHOLE_ERRORS,
+        answer_headers=GENERATION_HEADERS,
+    )  # fmt: skip
+
+
 def _count(path: str, request: type[BaseModel], answer: type[BaseModel], **more: Any) -> Operation:
     return Operation(
         path, "chat", "Count the tokens of a prompt", answer,
@@ -181,14 +160,32 @@ def _count(path: str, request: type[BaseModel], answer: type[BaseModel], **more:
     )  # fmt: skip
 
 
-def _google(method: str) -> str:
-    return f"{GOOGLE_MOUNT}/models/{{model}}:{method}"
-
-
 ALT = Parameter(
     "alt", "query", "`sse`: server-sent events; else one JSON array", "json", required=False
 )
 IN_PATH = Parameter("model", "path", "a model id or alias; its slash stays", "sandbox/echo")
+PLACE = Parameter(
+    "place", "path", "`publishers/{maker}`, and a project before it that is not looked at: the"
+    " model's id is `{maker}/{model}`", "publishers/sandbox",
+)  # fmt: skip
+SHORT = Parameter("model", "path", "the part of a model id after its slash", "echo")
+
+
+def _google(mount: str) -> Iterator[Operation]:
+    """The same three methods wherever a client of this dialect looks for them."""
+    models = mount + "/models/{model}"
+    known = (PLACE, SHORT) if PLACE.name in mount else (IN_PATH,)
+    asked = GenerateContentRequest
+    yield _generation(
+        models + ":generateContent", "Generate content",
+        asked, GenerateContentAnswer, None, parameters=known,
+    )  # fmt: skip
+    yield _generation(
+        models + ":streamGenerateContent", "Generate content as a stream",
+        asked, ContentFrames, ContentFrame, parameters=(*known, ALT),
+    )  # fmt: skip
+    yield _count(models + ":countTokens", CountTokensRequest, CountTokensAnswer, parameters=known)
+
 
 OPERATIONS: tuple[Operation, ...] = (
     _generation(
@@ -222,62 +219,37 @@ OPERATIONS: tuple[Operation, ...] = (
         "/api/v1/completions", "Complete a prompt",
         CompletionsRequest, RoutedCompletionsAnswer, RoutedCompletionsChunk, says_done=True,
     ),
-    _generation(
-        _google("generateContent"), "Generate content",
-        GenerateContentRequest, GenerateContentAnswer, None, parameters=(IN_PATH,),
-    ),
-    _generation(
-        _google("streamGenerateContent"), "Generate content as a stream",
-        GenerateContentRequest, ContentFrames, ContentFrame, parameters=(IN_PATH, ALT),
-    ),
-    _count(
-        _google("countTokens"), CountTokensRequest, CountTokensAnswer, parameters=(IN_PATH,)
-    ),
-    Operation(
-        "/v1/models", "models", "List models", ModelList,
-        parameters=(AVAILABLE,), errors=(*ALWAYS, "invalid_request"), public=True,
-    ),
-    Operation(
-        "/api/v1/models", "models", "List models", RoutedModelList,
-        parameters=(AVAILABLE,), errors=(*ALWAYS, "invalid_request"), public=True,
-    ),
-    *_on_both(
-        "/models/{author}/{slug}/endpoints", "models", "List the offers of a model",
-        EndpointsAnswer,
-        detail="In the order in which they are tried.",
-        parameters=(AUTHOR, SLUG, AVAILABLE),
-        errors=(*ALWAYS, "invalid_request", "model_not_found"), public=True,
-    ),
-    Operation(
-        "/v1/models/{model_id}", "models", "Show a model", Model,
-        parameters=(MODEL_ID,), errors=(*ALWAYS, "model_not_found"), public=True,
-    ),
-    Operation(
-        "/api/v1/model/{author}/{slug}", "models", "Show a model", RoutedModelAnswer,
-        parameters=(AUTHOR, SLUG), errors=(*ALWAYS, "model_not_found"), public=True,
-    ),
-    *[
-        Operation(path, "models", "List providers", ProviderList, errors=ALWAYS, public=True)
-        for path in ("/v1/provider", "/v1/providers", "/api/v1/providers")
-    ],
-    *_on_both("/credits", "account", "Show the account's credit", CreditsAnswer, errors=WITH_KEY),
-    *_on_both("/key", "account", "Show the calling key", KeyAnswer, errors=WITH_KEY),
-    *_on_both(
+    *[operation for mount in GOOGLE_MOUNTS for operation in _google(mount)],
+    _whole("/v1/embeddings", "Create embeddings", EmbeddingsRequest, EmbeddingsAnswer),
+    _whole("/api/v1/embeddings", "Create embeddings", EmbeddingsRequest, RoutedEmbeddingsAnswer),
+    _whole("/v2/embed", "Create embeddings", EmbedRequest, EmbedAnswer),
+    _whole("/v1/rerank", "Rank documents", RerankRequest, RerankAnswer),
+    _whole("/api/v1/rerank", "Rank documents", RerankRequest, RoutedRerankAnswer),
+    _whole("/v2/rerank", "Rank documents", RerankRequest, RerankAnswer),
+    _whole("/v1/moderations", "Judge texts", ModerationsRequest, ModerationsAnswer),
+    _whole("/api/v1/moderations", "Judge texts", ModerationsRequest, RoutedModerationsAnswer),
+    *MODEL_OPERATIONS,
+    *on_both("/credits", "account", "Show the account's credit", CreditsAnswer, errors=WITH_KEY),
+    *on_both("/key", "account", "Show the calling key", KeyAnswer, errors=WITH_KEY),
+    *ACCOUNT_OPERATIONS,
+    *on_both(
         "/generation", "usage", "Look a request up", GenerationAnswer,
         detail="Known from its admission on; only to the account that sent it.",
         parameters=(Parameter("id", "query", GENERATION, SAMPLE_GENERATION),),
         errors=(*WITH_KEY, "invalid_request", "generation_not_found"),
     ),
-    *_on_both(
+    *on_both(
         "/generation/{id}/explain", "usage", "Explain a charge", ReceiptAnswer,
         detail="The receipt: the charge recomputed from units × the price pinned at admission.",
         parameters=(Parameter("id", "path", GENERATION, SAMPLE_GENERATION),),
         errors=(*WITH_KEY, "generation_not_found"),
     ),
+    *BILLING_OPERATIONS,
     *[
         Operation(path, "status", "Is it up", Health, errors=ALWAYS, public=True)
         for path in ("/health", "/v1/health")
     ],
+    *HEALTH_OPERATIONS,
     Operation(
         "/openapi.json", "status", "This document", None, errors=ALWAYS, public=True,
     ),

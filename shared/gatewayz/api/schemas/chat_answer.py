@@ -12,6 +12,12 @@ class CostDetails(Passed):
     upstream_inference_cost: Usd | None = Field(
         description="what the provider says the answer cost, where it says so"
     )
+    upstream_inference_prompt_cost: Usd | None = Field(
+        None, description="on /api/v1: of `cost`, what is not for what was written"
+    )
+    upstream_inference_completions_cost: Usd | None = Field(
+        None, description="on /api/v1: of `cost`, what is for what was written"
+    )
 
 
 class ChatUsage(Passed):

@@ -36,6 +36,10 @@ class Tool(Passed):
     type: str
 
 
+class Plugin(Passed):
+    id: str
+
+
 class StreamOptions(Passed):
     include_usage: bool | None = Field(
         None, description="send a last frame with usage and cost; /api/v1 always does"
@@ -87,4 +91,15 @@ class ChatRequest(Passed):
     session_id: Annotated[str, Field(max_length=256)] | None = None
     service_tier: Literal["auto", "default"] | None = None
     reasoning_effort: Word | None = None
+    reasoning: Object | None = Field(
+        None, description="effort, max_tokens, enabled, exclude, summary: as the model takes it"
+    )
+    include_reasoning: bool | None = None
+    cache_control: Object | None = Field(
+        None, description="here or on a part: everything before it may be cached"
+    )
+    plugins: list[Plugin] | None = Field(
+        None, description="`web` searches the web where the model can; others are refused by name"
+    )
+    transforms: list[Any] | None = None
     verbosity: Word | None = None

@@ -11,13 +11,20 @@ Outcome = Literal["completed", "empty", "failed", "cut", "left", "expired"]
 
 
 class Attempt(Ours):
-    """One call of an offer; `error` is the class of its failure."""
+    """One call of an offer; `error` is the class of its failure, `cut` that of one after its
+    first content. `tools`: calls made, and those whose arguments were JSON."""
 
     offer: str
     provider: str
     error: str | None
     upstream_status: int | None = None
     ms: Milliseconds
+    model: str | None = None
+    stage: str | None = None
+    cut: str | None = None
+    first_ms: Milliseconds | None = None
+    tps: float | None = None
+    tools: list[Count] | None = None
 
 
 class Generation(Ours):

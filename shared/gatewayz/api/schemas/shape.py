@@ -28,6 +28,7 @@ GenerationId = Annotated[str, Field(pattern="^gen-[0-9A-HJKMNP-TV-Z]{26}$")]
 ChatId = Annotated[str, Field(pattern="^chatcmpl-[0-9A-HJKMNP-TV-Z]{26}$")]
 CompletionId = Annotated[str, Field(pattern="^cmpl-[0-9A-HJKMNP-TV-Z]{26}$")]
 ResponseId = Annotated[str, Field(pattern="^resp_[0-9A-HJKMNP-TV-Z]{26}$")]
+ModerationId = Annotated[str, Field(pattern="^modr-[0-9A-HJKMNP-TV-Z]{26}$")]
 MessageId = Annotated[str, Field(pattern="^msg_[0-9A-HJKMNP-TV-Z]{26}$")]
 PerToken = Annotated[
     str,
