@@ -31,7 +31,8 @@ ENV PATH=/opt/gatewayz/bin:$PATH \
     HOST=0.0.0.0 \
     PORT=8000 \
     GATEWAYZ_HOME=/home/gatewayz
-USER gatewayz
+# By number: a cluster that refuses root cannot look a name up.
+USER 10001
 WORKDIR /home/gatewayz
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=3s --start-period=15s --retries=3 \

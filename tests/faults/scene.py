@@ -177,7 +177,8 @@ class Scene(World):
             with self.redis() as client:
                 for name in ("holds", "due", "outbox"):
                     assert not client.exists(f"{name}:{{{account.id}}}"), name
-        assert await self.sql("select * from ledger.violations") == []
+        violations = await self.sql("select * from ledger.violations")
+        assert violations == [], violations
         found = await self.sql("select * from ledger.conflicts")
         assert len(found) == conflicts, found
         assert len(self.logs.lines("request_crashed")) == crashes

@@ -21,7 +21,7 @@ class Stage:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
             return await self._app(scope, receive, send)  # type: ignore[no-any-return]
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         while True:
             message = await receive()
             await send({"type": message["type"] + ".complete"})
@@ -41,7 +41,7 @@ class Stage:
         self._server.stop()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+        asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE_S)
 
     async def _start(self, app: Any) -> None:
         self._said: asyncio.Queue[Any] = asyncio.Queue()

@@ -48,6 +48,16 @@ native_id = "mock-n1-in0-out3"
 input = "0.000000333"
 output = "0.000333333"
 max_output = 4
+[[models]]
+id = "tiny/priceless"
+provider = "tiny"
+native_id = "mock-n1"
+[[models]]
+id = "tiny/zero"
+provider = "tiny"
+native_id = "mock-n2"
+input = 0
+output = 0
 """
 
 
@@ -207,6 +217,18 @@ async def test_F70_fractions_of_a_nano_dollar_are_rounded_up_once_per_request(
     assert await world.charged(account) == sum(r["charge_nanos"] for r in rows) == 50 * (1 + 1)
     line = (Line("output", 1, 333),)
     assert sum(amount_nanos(line) for _ in range(100_000)) == 100_000
+
+
+@pytest.mark.parametrize("model", ["tiny/priceless", "tiny/zero"])
+async def test_F69_a_model_without_a_price_is_not_routable(world: Scene, model: str) -> None:
+    """No price, or one of 0 that nobody declared: refused, and never served at a cost of 0."""
+    account = await world.account()
+    for stream in (False, True):
+        refused = await world.post(account, model, stream=stream)
+        assert refused.status_code in (404, 503), refused.text
+        assert refused.json()["error"]["code"] in ("model_not_found", "provider_not_configured")
+    assert world.sandbox.requests == 0 and not world.holds(account)
+    assert await world.settle() == 0
 
 
 @pytest.mark.tuned(left_grace_s=0.05)

@@ -12,6 +12,7 @@ from tests.faults.scene import INPUT, OUTPUT, Scene, content_of, error_of, frame
 from tests.faults.upstreams import (
     EVENTS,
     FULL_CHARGE,
+    ORDERED,
     SAID,
     USAGE,
     ask,
@@ -80,7 +81,7 @@ async def test_F31_a_hang_before_content_goes_to_the_next_offer(
 ) -> None:
     raw.play = lambda request: [Act.HANG]
     asked = [(f"{n}-or-spare/d0", s) for n in ("full", "mute", "slow") for s in (True, False)]
-    for account, status, text in await ask_all(world, asked):
+    for account, status, text in await ask_all(world, asked, provider=ORDERED):
         assert status == 200, text
         row = await world.one(account)
         assert row["outcome"] == "completed" and row["provider"] == "spare"
@@ -199,7 +200,7 @@ async def test_F33_what_is_no_answer_is_never_delivered_nor_charged(
         assert (row["charge_nanos"], row["outcome"]) == (0, "failed"), name
         assert [a["error"] for a in row["attempts"]] == ["UpstreamBroken"], name
 
-        account, status, text = await ask(world, "raw-or-spare/d0", stream=stream)
+        account, status, text = await ask(world, "raw-or-spare/d0", stream=stream, provider=ORDERED)
         assert status == 200, (name, text)
         row = await world.one(account)
         assert (row["provider"], row["outcome"]) == ("spare", "completed"), name

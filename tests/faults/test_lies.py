@@ -9,6 +9,7 @@ from tests.faults.scene import INPUT, OUTPUT, Scene, content_of, error_of, frame
 from tests.faults.upstreams import (
     EVENTS,
     FULL_CHARGE,
+    ORDERED,
     SAID,
     SECRET,
     USAGE,
@@ -116,13 +117,13 @@ async def test_F37_an_error_inside_a_stream(world: Scene, raw: RawUpstream) -> N
     row = await world.one(account)
     assert (row["outcome"], row["charge_nanos"]) == ("failed", 0)
 
-    account, status, text = await ask(world, "raw-or-spare/d0", stream=True)
+    account, status, text = await ask(world, "raw-or-spare/d0", stream=True, provider=ORDERED)
     assert (status, text[-14:]) == (200, "data: [DONE]\n\n")
     row = await world.one(account)
     assert (row["provider"], row["outcome"]) == ("spare", "completed")
 
     raw.play = lambda request: [event_stream(), sse(events=EVENTS[:3], done=False), broken]
-    account, status, text = await ask(world, "raw-or-spare/d0", stream=True)
+    account, status, text = await ask(world, "raw-or-spare/d0", stream=True, provider=ORDERED)
     assert status == 200 and content_of(text) == SAID
     error = error_of(text)
     assert error is not None and "[DONE]" not in text and "boom" not in text

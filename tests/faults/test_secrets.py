@@ -152,7 +152,12 @@ def _redis(world: Scene) -> str:
                 parts.append(client.get(key))
             elif kind == "hash":
                 parts.append(str(client.hgetall(key)))
+            elif kind == "list":
+                parts.append(str(client.lrange(key, 0, -1)))
+            elif kind == "set":
+                parts.append(str(client.smembers(key)))
             else:
+                assert kind == "zset", (key, kind)
                 parts.append(str(client.zrange(key, 0, -1)))
     return "\n".join(str(part) for part in parts)
 

@@ -268,7 +268,17 @@ async def _reject_sends(world: Scene) -> None:
     )
 
 
-async def test_F13_the_queue_rejects_sends(world: Scene, links: Links) -> None:
+async def _close_the_ledger(world: Scene) -> None:
+    await world.sql("alter function api.settle_charges(jsonb) rename to settle_charges_later")
+
+
+async def _open_the_ledger(world: Scene) -> None:
+    await world.sql("alter function api.settle_charges_later(jsonb) rename to settle_charges")
+
+
+async def test_F13_the_queue_rejects_sends_and_charges_are_settled_directly(
+    world: Scene, links: Links
+) -> None:
     account = await warm(world)
     before = await world.charged(account)
     await _reject_sends(world)
@@ -276,17 +286,35 @@ async def test_F13_the_queue_rejects_sends(world: Scene, links: Links) -> None:
     assert (status, error_of(text)) == (200, None)
     assert (await world.post(account, "sandbox/mock-n4")).status_code == 200
     await world.quiet()
-    assert len(world.outbox(account)) == 2 and not world.holds(account)
+    assert not world.outbox(account) and not world.holds(account)
+    rows = await world.requests(account)  # no worker and no sweeper ran
+    assert len(rows) == 3 and {row["outcome"] for row in rows} == {"completed"}
+    assert await world.charged(account) == before + sum(r["charge_nanos"] for r in rows[:2])
+    await world.sql("drop trigger reject on queue.messages")
+
+
+async def test_F13_neither_queue_nor_ledger_takes_the_message_and_the_outbox_keeps_it(
+    world: Scene, links: Links
+) -> None:
+    account = await warm(world)
+    before = await world.charged(account)
+    await _reject_sends(world)
+    await _close_the_ledger(world)
+    assert (await world.post(account, "sandbox/mock-n4")).status_code == 200
+    await world.quiet()
+    assert len(world.outbox(account)) == 1 and not world.holds(account)
+    await _open_the_ledger(world)
     await world.sql("drop trigger reject on queue.messages")
     await world.sweep(idle_ms=10**6)
+    assert not world.outbox(account)
     rows = await world.requests(account)
-    assert len(rows) == 3
-    assert await world.charged(account) == before + sum(r["charge_nanos"] for r in rows[:2])
+    assert len(rows) == 2
+    assert await world.charged(account) == before + rows[0]["charge_nanos"]
 
 
 @pytest.mark.tuned(redis_timeout_ms=100)
 @pytest.mark.parametrize("attempt", range(3))
-async def test_F13_neither_queue_nor_outbox_takes_the_message(
+async def test_F13_neither_queue_nor_ledger_nor_outbox_takes_the_message(
     world: Scene, links: Links, attempt: int
 ) -> None:
     """Then one ERROR line carries it whole, and whoever posts that line makes the books right."""
@@ -295,6 +323,7 @@ async def test_F13_neither_queue_nor_outbox_takes_the_message(
     task = asyncio.create_task(world.stream(account, f"sandbox/mock-n2-lockstep.{lock}"))
     await reached(lambda: world.sandbox.streams)
     await _reject_sends(world)
+    await _close_the_ledger(world)
     links.redis.down()
     await world.released(lock, 2)
     status, _, text = await task
@@ -302,6 +331,7 @@ async def test_F13_neither_queue_nor_outbox_takes_the_message(
     await world.quiet()
     (line,) = world.logs.lines("charge_unsent")
     message = orjson.loads(line["evidence"])
+    await _open_the_ledger(world)
     await world.sql("drop trigger reject on queue.messages")
     (result,) = await settle(world.stores.postgres, [message])
     assert result["status"] == "posted" and result["charge_nanos"] > 0

@@ -11,6 +11,8 @@ import pytest
 from tests.fakes.upstream import RawUpstream
 from tests.faults.scene import INPUT, OUTPUT, Scene
 
+# The one that fails comes first, whatever its price.
+ORDERED = {"order": ["full", "mute", "slow", "raw"]}
 SECRET = "zq9X8w7V6u5T4s3R2q1P0o9N8m7L"
 PROVIDERS = """
 [raw]
@@ -25,6 +27,19 @@ dialect = "openai_chat"
 base_url = "{sandbox}/v1"
 local = true
 timeouts = {{ idle_s = 0.3 }}
+[impatient]
+name = "Impatient"
+dialect = "openai_chat"
+base_url = "{raw}/v1"
+local = true
+timeouts = {{ idle_s = 0.5 }}
+cancel_stops_billing = true
+[patient]
+name = "Patient"
+dialect = "openai_chat"
+base_url = "{raw}/v1"
+local = true
+cancel_stops_billing = true
 [slow]
 name = "Slow"
 dialect = "openai_chat"
@@ -49,6 +64,18 @@ local = true
 [[models]]
 id = "raw/*"
 provider = "raw"
+native_id = "*"
+input = 0.5
+output = 1.5
+[[models]]
+id = "impatient/*"
+provider = "impatient"
+native_id = "*"
+input = 0.5
+output = 1.5
+[[models]]
+id = "patient/*"
+provider = "patient"
 native_id = "*"
 input = 0.5
 output = 1.5

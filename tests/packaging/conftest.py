@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.deployables import ROOT, Function, bare_python, lay_layers
+from tests.packaging.deployables import GLOBALS, ROOT, Function, bare_python, lay_layers
 
 
 class Platform:
@@ -39,6 +40,22 @@ class Platform:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     return Platform(tmp_path_factory.mktemp("platform"))
+
+
+def runtime_python() -> Path:
+    """A real interpreter of the version that template.yaml names; a shim of pyenv is none."""
+    version = str(GLOBALS["Runtime"])
+    places = [*os.get_exec_path(), *sorted(Path.home().glob(".pyenv/versions/3.12*/bin"))]
+    for place in places:
+        program = Path(place) / version
+        if program.exists() and program.resolve().suffix != ".sh" and _runs(program):
+            return program
+    pytest.skip(f"no {version} is on PATH: nothing can be built for it")
+
+
+def _runs(program: Path) -> bool:
+    answer = subprocess.run([str(program), "-c", ""], capture_output=True)
+    return answer.returncode == 0 and "shims" not in program.parts
 
 
 @pytest.fixture(scope="session")

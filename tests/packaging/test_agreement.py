@@ -44,6 +44,8 @@ def _minutes(schedule: str) -> float:
     if minute.isdigit() and hour.isdigit():
         return 24 * 60
     assert hour == "*", schedule
+    if minute.isdigit():
+        return 60
     return 1 if minute == "*" else int(minute.removeprefix("*/"))
 
 
@@ -83,8 +85,9 @@ def test_streaming_functions_start_alike() -> None:
 
 
 def _aws_owner(path: str, method: str) -> str | None:
-    """Who answers a path at the REST API: the exact path first, then the deepest `{proxy+}`."""
-    best: tuple[int, str] | None = None
+    """Who answers a path at the REST API: the exact path first, then the deepest `{proxy+}`;
+    of one path, the method that is named."""
+    best: tuple[int, bool, str] | None = None
     for function in HTTP:
         for event in function.events:
             known = event["Path"]
@@ -94,15 +97,19 @@ def _aws_owner(path: str, method: str) -> str | None:
             exact = path == known
             below = known != prefix and path.startswith(prefix) and len(path) > len(prefix)
             if exact or below:
-                rank = (1000 if exact else len(prefix), function.name)
+                named = event["Method"] == method
+                rank = (1000 if exact else len(prefix), named, function.name)
                 best = max(best, rank) if best else rank
-    return best[1] if best else None
+    return best[2] if best else None
 
 
 def _vercel_owner(path: str) -> str | None:
     """Who answers a path at Vercel: the first rewrite that fits."""
     for rule in VERCEL["rewrites"]:
-        pattern = re.escape(rule["source"]).replace(r"/:path\*", "(/.*)?")
+        source, group = str(rule["source"]), ""
+        if found := re.search(r":\w+(\(.+\))$", source):
+            source, group = source[: found.start()], found[1]
+        pattern = re.escape(source).replace(r"/:path\*", "(/.*)?") + group
         if re.fullmatch(pattern, path):
             return str(rule["destination"]["service"])
     return None
@@ -126,7 +133,7 @@ def test_no_platform_routes_where_no_route_is(function: Function) -> None:
         r["source"] for r in VERCEL["rewrites"] if r["destination"]["service"] == function.name
     ]
     for known in [event["Path"] for event in function.events] + sources:
-        prefix = re.sub(r"/(\{proxy\+\}|:path\*)$", "", known)
+        prefix = re.sub(r"/(\{proxy\+\}|:path\*|:\w+\(.+\))$", "", known)
         if not prefix:
             assert function.name == FALLBACK
         else:
@@ -195,8 +202,7 @@ def test_both_clocks_call_a_job_as_often_as_it_asks(function: Function) -> None:
 @each_function
 def test_a_function_has_the_layers_that_its_kind_needs(function: Function) -> None:
     """That they suffice is shown in test_layers.py, by running it on them."""
-    buffered = function.entry == "app" and not function.streams
-    assert function.sets == (["edge", "control"] if buffered else ["edge"])
+    assert function.sets == (["edge"] if function.streams else ["edge", "control"])
     assert function.layers[0] == "CodeLayer"
     paths = [f"../../layers/{name}/requirements.txt" for name in function.sets]
     command = ["uv", "pip", "install", "--require-hashes", *(w for p in paths for w in ("-r", p))]
@@ -237,10 +243,19 @@ COUNTS = "sqs:GetQueueAttributes"
 CREDENTIALS = "secretsmanager:GetSecretValue"
 ROLES = {
     "chat": {SENDS, CREDENTIALS},
+    "embeddings": {SENDS, CREDENTIALS},
     "models": {CREDENTIALS},
-    "settle_charges": RECEIVES,
+    "billing": {SENDS, CREDENTIALS},
+    "subscriptions": {CREDENTIALS},
+    "stripe_webhook": {SENDS, CREDENTIALS},
+    "apply_payments": RECEIVES | {CREDENTIALS},
+    "admin": {CREDENTIALS},
+    "check_health": {CREDENTIALS},
+    "sync_models": {CREDENTIALS},
+    "settle_charges": RECEIVES | {SENDS},
     "status": {COUNTS},
-    "reconcile_ledger": {COUNTS},
+    "reconcile_ledger": {COUNTS, CREDENTIALS},
+    "run_daily": {SENDS, CREDENTIALS},
 }
 
 
@@ -264,8 +279,12 @@ def test_a_role_may_only_what_its_function_does(function: Function) -> None:
 @each_function
 def test_a_function_that_may_use_a_thing_is_told_which(function: Function) -> None:
     allowed = ROLES.get(function.name, set())
-    tells_queue = function.variables.get("SQS_CHARGES_URL") == {"Ref": "ChargeQueue"}
-    assert tells_queue == bool(allowed & {SENDS, COUNTS} and allowed != RECEIVES)
+    queues = {"SQS_CHARGES_URL": "ChargeQueue", "SQS_PAYMENTS_URL": "PaymentQueue"}
+    told = [name for name in queues if name in function.variables]
+    assert all(function.variables[name] == {"Ref": queues[name]} for name in told)
+    # who is woken by its queue need not know where it is
+    asks = COUNTS in allowed and not allowed >= RECEIVES
+    assert bool(told) == (SENDS in allowed or asks)
     tells_secret = function.variables.get("GATEWAYZ_AWS_SECRET") == {"Ref": "CredentialsSecret"}
     assert tells_secret == (CREDENTIALS in allowed)
 

@@ -112,7 +112,7 @@ def test_it_runs_without_rights_and_tells_whether_it_is_well() -> None:
     verbs = [line.verb for line in last_stage()]
     (user,) = [line.rest for line in last_stage() if line.verb == "USER"]
     assert user not in ("root", "0")
-    assert f" {user}" in next(line.rest for line in last_stage() if "useradd" in line.rest)
+    assert f"--uid {user} " in next(line.rest for line in last_stage() if "useradd" in line.rest)
     assert not {"RUN", "COPY", "ADD"} & set(verbs[verbs.index("USER") :])
     assert "/healthz" in all_of("HEALTHCHECK")[0]
     assert json.loads(all_of("ENTRYPOINT")[0]) == ["gatewayz"]

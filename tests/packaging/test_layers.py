@@ -1,17 +1,21 @@
 """Each function runs on its layers alone: no package of the test environment is within reach."""
 
+import base64
+import hashlib
 import os
+import re
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from tests.packaging.conftest import Platform
-from tests.packaging.deployables import ALL, Function
+from tests.packaging.deployables import ALL, ROOT, SETS, Function, requirement_names
 
 START_S = 15.0
 STORES = {
@@ -51,6 +55,83 @@ def test_the_layers_hold_nothing_else(platform: Platform) -> None:
         text=True,
     )
     assert "No module named 'pydantic'" in missing.stderr
+
+
+# ---------------------------------------------------------------- F93
+
+RUNS_AT_START = re.compile(r"\.pth$|^(site|user)customize\b")
+NO_NETWORK = """
+import sys
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
+        raise SystemExit(f"network at import: {event} {arguments}")
+sys.addaudithook(refuse)
+"""
+
+
+def test_F93_nothing_in_a_layer_runs_by_itself(platform: Platform) -> None:
+    """A .pth file or a sitecustomize runs at the start of every interpreter that sees it."""
+    for function in ALL:
+        layer = platform.layer_root(function) / "python"
+        names = [path.name for path in layer.iterdir()]
+        names += [path.name for path in (layer / "gatewayz").rglob("*")]
+        assert [name for name in names if RUNS_AT_START.search(name)] == []
+    for name in SETS:
+        for distribution in _distributions(name):
+            files = [str(file) for file in distribution.files or []]
+            assert [f for f in files if RUNS_AT_START.search(f)] == [], distribution.name
+
+
+@pytest.mark.parametrize("function", ALL, ids=lambda f: f.name)
+def test_F93_no_function_uses_the_network_when_it_is_imported(
+    function: Function, platform: Platform, tmp_path: Path
+) -> None:
+    folder = platform.deploy(function, tmp_path)
+    opt = platform.layer_root(function) / "python"
+    answer = subprocess.run(
+        [str(platform.python), "-c", f"{NO_NETWORK}import {function.entry}; print('quiet')"],
+        env=platform.environment(function, {"PYTHONPATH": f"{folder}{os.pathsep}{opt}"}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (answer.returncode, answer.stdout) == (0, "quiet\n"), answer.stderr
+
+
+def test_F93_the_guard_of_the_network_works(platform: Platform) -> None:
+    code = f"{NO_NETWORK}import socket; socket.create_connection(('127.0.0.1', 9))"
+    light = next(function for function in ALL if function.streams)
+    answer = subprocess.run(
+        [str(platform.python), "-c", code],
+        env=platform.environment(light, {}),
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 1 and "network at import" in answer.stderr
+
+
+def _distributions(name: str) -> list[metadata.Distribution]:
+    locked = requirement_names(ROOT / "layers" / name / "requirements.txt")
+    known = {re.sub(r"[-_.]+", "-", d.name).lower(): d for d in metadata.distributions()}
+    return [known[package] for package in locked if package in known]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_F93_every_file_of_a_layer_is_the_one_that_was_locked(name: str) -> None:
+    """The lock names the archives by hash; each archive names its files by hash."""
+    locked = requirement_names(ROOT / "layers" / name / "requirements.txt")
+    checked = 0
+    for distribution in _distributions(name):
+        assert locked[re.sub(r"[-_.]+", "-", distribution.name).lower()] == distribution.version
+        for file in distribution.files or []:
+            if file.hash is None or file.suffix == ".pyc" or file.parts[0] == "..":
+                continue
+            data = Path(str(distribution.locate_file(file))).read_bytes()
+            digest = hashlib.new(file.hash.mode, data).digest()
+            found = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+            assert found == file.hash.value, f"{distribution.name}: {file} was changed"
+            checked += 1
+    assert checked > 100
 
 
 def _free_port() -> int:
@@ -93,7 +174,8 @@ def test_run_sh_serves_a_streaming_function_as_the_web_adapter_asks(
     try:
         ready = _wait_for(base + variables["AWS_LWA_READINESS_CHECK_PATH"], process)
         assert ready == (200, b"ok")
-        status, body = _fetch(f"{base}/v1/chat/completions", b"{}")
+        path, _ = function.routes()[0]
+        status, body = _fetch(base + path, b"{}")
         assert (status, b'"error"' in body) == (401, True), "a bad key is refused without stores"
         process.terminate()
         assert process.wait(10) in (0, -15)

@@ -13,14 +13,15 @@ import asyncpg
 import orjson
 import redis.asyncio
 
-from gatewayz.billing.credits import account_keys
+from gatewayz.billing.slot import account_keys
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.pricing.estimate import likely_share
 from tests.simulation.upstream import PROMPT_TOKENS, Script, word
 from tests.simulation.world import SimulationFailed, Step
 
 MOVES_MONEY = {"reserve_credit", "give_back_credit", "close_lease", "settle_charges"}
-MOVES_MONEY |= {"grant_credit"}
+MOVES_MONEY |= {"grant_credit", "apply_payment", "sync_rewards", "grant_allowance"}
+MOVES_MONEY |= {"redeem_coupon", "expire_wallets"}
 MICRO = 1_000_000
 
 

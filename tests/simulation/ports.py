@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from gatewayz.billing.credits import ADMIT
+from gatewayz.billing.slot import ADMIT
 from gatewayz.core import clock
 from gatewayz.stores.direct_postgres import DirectPostgres
 from gatewayz.stores.postgres import Postgres

@@ -30,6 +30,7 @@ from gatewayz.stores.queue import Queue
 from gatewayz.stores.redis import RespRedis
 from gatewayz.stores.secrets import Secrets
 from tests.simulation.audit import Auditor, Caller, Evidence, Verdict, judge
+from tests.simulation.payments import Payments
 from tests.simulation.ports import (
     SimulatedPostgres,
     SimulatedQueue,
@@ -71,6 +72,7 @@ class Scene:
         self.revoked: set[str] = set()
         self.prices = PRICES[0]
         self.ending = False
+        self.payments = Payments(world, ACCOUNTS, world.seed)
         self._apps: dict[str, tuple[Process, Any]] = {}
         self._running: list[asyncio.Task[Any]] = []
 
@@ -90,6 +92,7 @@ class Scene:
             await rpc("open_account", {"account": account, "name": account, "stage": "test"})
             await self.grant(self.postgres, account, chance.choice([9, 30, 60, 200, 1000]))
             await self.new_key(self.postgres, account)
+        await self.payments.open(self.postgres, self._connection)
         self.world.on_step = self._after
         self.world.on_kill = self._replace
         self.world.flush = self._flush
@@ -195,6 +198,7 @@ class Scene:
                 self.prices = chance.choice(PRICES)
                 for _, chat in self._apps.values():
                     chat._gateway.catalog = self.catalog()
+                    chat._gateway.resolver.grown(chat._gateway.catalog)
                 for caller in self.callers:
                     if caller.offered and not caller.reached_upstream:
                         caller.offered[version(self.prices)] = self.prices
@@ -279,6 +283,7 @@ class Scene:
             ("worker", world.random.choice([2.0, 2.0, 90.0]), self.settle),
             ("sweeper", SWEEP_S, self.sweep),
             ("operator", 15.0, self.operate),
+            ("payments", 8.0, self.payments.act),
         ]
         loops = [asyncio.create_task(self.repeat(*act)) for act in acts]
         self._running = [*calls, *loops]
@@ -297,6 +302,7 @@ class Scene:
         chief = Process("chief")
         stores = self.stores(chief)
         await self.postgres.rpc("redrive", {"queue": "charges"})
+        await self.payments.end(self.postgres, self._connection)
         for _ in range(3):
             await world.pass_time(70)
             await world.wait(chief.start(self.settle(stores)))
@@ -315,7 +321,7 @@ class Scene:
         for book, balance in await self.auditor.books():
             if book.startswith("held") and balance:
                 raise SimulationFailed(f"{book} holds {balance} after half an hour (L2)")
-            if book.startswith("wallet") and balance < 0:
+            if book.startswith("wallet") and balance < 0 and not self.payments.took_back:
                 raise SimulationFailed(f"{book} is {balance}")
         return judge(self.callers, await self.auditor.rows(), self.evidence)
 
