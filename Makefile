@@ -16,9 +16,12 @@ FIND = for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
 # Each of these is constrained by those before it: every home runs one version of everything.
 SETS = layers/edge layers/control layers/local tests
 # Each of these stands alone, in an environment of its own.
-OTHER_SETS = tests/clients tests/packaging
+OTHER_SETS = tests/clients tests/packaging tests/extended
 
-.PHONY: run demo test soak explore check format clients packaging package-aws package-vercel lock help clean
+# Without npm there is none, and what needs it is skipped.
+VERCEL_CLI := $(if $(shell command -v npm),$(CURDIR)/$(VENV)-vercel/node_modules/.bin/vercel)
+
+.PHONY: routing-report run demo test soak mutants deployables extended explore check format clients packaging package-aws package-vercel lock help clean catalog catalog-world
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -27,7 +30,10 @@ help:
 	@echo "make demo    a one-minute tour in the terminal"
 	@echo "make test    the whole suite        make check   format, lint, types, unit tests"
 	@echo "make soak    the simulation of the money, SEEDS=100 of it"
+	@echo "make mutants breaks each guard of the money: a test must notice (hours; KIND=lua, PART=1/8)"
+	@echo "make deployables   builds what is uploaded and runs it as the platforms do"
 	@echo "make explore the property tests on new examples"
+	@echo "make extended  other people's SDKs, frameworks and coding agents as callers"
 	@echo "make format  format and mend lint   make lock    lock the requirement sets (needs uv)"
 	@echo "make package-aws, package-vercel   build the deployables (need sam, vercel)"
 
@@ -43,8 +49,23 @@ test: $(VENV)/tests clients
 soak: $(VENV)/tests
 	@SIMULATION_SEEDS=1-$(or $(SEEDS),100) $(VENV)/bin/python -m pytest -q -n $(JOBS) --dist load tests/simulation/test_money.py
 
+# Each guard of the money is broken in turn. Hours on two cores; a piece at a time: KIND, PART=1/8.
+mutants: $(VENV)/tests
+	@PYTHONPATH=shared:. nice $(VENV)/bin/python -m tests.simulation.mutants.run $(KIND) --jobs $(JOBS) --part $(or $(PART),1/1)
+
+# Builds everything twice (sam, Vercel) and runs it: about five minutes. Vercel's part needs npm.
+deployables: $(VENV)/tests $(VENV)-packaging/installed $(VERCEL_CLI)
+	@DEPLOYABLES=1 VERCEL_CLI=$(VERCEL_CLI) $(VENV)/bin/python -m pytest -q tests/packaging $(ARGS)
+
+# The simulation of docs/routing.md, played again.
+routing-report: $(VENV)/tests
+	@PYTHONPATH=shared:. $(VENV)/bin/python -W ignore -m tests.routing.simulation $(REQUESTS)
+
 explore: $(VENV)/tests
 	@HYPOTHESIS_PROFILE=explore $(VENV)/bin/python -m pytest -q -n $(JOBS) tests/unit $(ARGS)
+
+extended: $(VENV)/tests $(VENV)-extended/installed $(VENV)-extended/node/installed
+	@$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist load tests/extended $(ARGS)
 
 check: $(VENV)/tests
 	@$(VENV)/bin/ruff format --check --quiet .
@@ -57,6 +78,12 @@ format: $(VENV)/tests
 	@$(VENV)/bin/ruff check --quiet --fix .
 
 clients packaging: %: $(VENV)-%/installed
+
+ifneq ($(VERCEL_CLI),)
+$(VERCEL_CLI):
+	@echo "Installing the Vercel CLI …"
+	@npm install --silent --no-audit --no-fund --no-package-lock --prefix $(VENV)-vercel vercel@60.1.3
+endif
 
 $(VENV)/bin/python:
 	@$(FIND); echo "Creating $(VENV) with $$($$found --version) …"; \
@@ -85,14 +112,32 @@ $(VENV)/tests: tests/requirements.txt | $(VENV)/bin/gatewayz
 	@$(VENV)/bin/python $(PIP) -r $<
 	@touch $@ $(VENV)/local
 
+# A lock names everything, so nothing is resolved again (with hashes pip cannot, where an extra is).
+# What sam builds is run by the version it is built for, where that is installed.
+$(VENV)-packaging/installed: PYTHON = $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)
 $(VENV)-%/installed: tests/%/requirements.txt
-	@$(FIND); $$found -m venv $(VENV)-$*
+	@$(FIND); $$found -m venv --clear $(VENV)-$*
 	@echo "Installing $< …"
-	@$(VENV)-$*/bin/python $(PIP) -r $<
+	@$(VENV)-$*/bin/python $(PIP) --no-deps -r $<
+	@touch $@
+
+# What npm has of the same; without npm those tests are skipped.
+$(VENV)-extended/node/installed: tests/extended/package.json | $(VENV)-extended/installed
+	@mkdir -p $(@D) && cp $< $(@D)
+	@command -v npm >/dev/null 2>&1 || { echo "npm is missing: its clients are not tested." >&2; exit 0; }; \
+	echo "Installing $< …"; \
+	cd $(@D) && npm install --silent --no-package-lock --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-python-downloads --no-annotate --no-emit-index-url --no-emit-find-links $(LOCKFLAGS)
+# The catalog that ships is made of recorded listings; a changed reader or listing makes it anew.
+catalog: $(VENV)/tests
+	@$(VENV)/bin/python -m gatewayz.catalog.build tests/catalog/listings
+
+catalog-world: $(VENV)/tests
+	@CATALOG_WORLD=10000 $(VENV)/bin/python -m pytest -q -s tests/catalog/test_world.py -k sixty
+
 lock:
 	@set -e; pins=; for set in $(SETS); do \
 	  $(COMPILE) $$pins $$set/requirements.in -o $$set/requirements.txt; \
@@ -115,4 +160,4 @@ package-vercel:
 	@echo "Built in $(OUT)"
 
 clean:
-	rm -rf $(VENV) $(VENV)-clients $(VENV)-packaging .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-clients $(VENV)-packaging $(VENV)-extended $(VENV)-vercel .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,7 +24,20 @@ from gatewayz.core.settings import Settings
 from gatewayz.local.sandbox import Sandbox
 from gatewayz.stores.open import Stores, open_stores
 
-CONTROL = ("models", "keys", "billing", "usage", "status")
+# Functions of the data plane besides chat: raw applications with a gateway of their own.
+LIGHT = ("embeddings",)
+CONTROL = (
+    "models",
+    "keys",
+    "billing",
+    "usage",
+    "status",
+    "admin",
+    "promotions",
+    "subscriptions",
+    "credits",
+    "trials",
+)
 
 
 class Server:
@@ -36,8 +49,8 @@ class Server:
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
-            app, log_level="warning", loop="uvloop", http="httptools", lifespan="on",
-            timeout_graceful_shutdown=5, access_log=False,
+            app, log_level="warning", loop="uvloop", http="gatewayz.net.server:Http", lifespan="on",
+            timeout_graceful_shutdown=5, access_log=False, proxy_headers=False,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -184,8 +197,14 @@ def mount(settings: Settings) -> Any:
     """All functions of this stage behind one ASGI callable, by path."""
     chat_module = importlib.import_module("functions.chat.app")
     from gatewayz.api.app import _Planes
+    from gatewayz.local.mount import _pattern
 
     chat = chat_module.ChatApp(settings)
+    own = [_pattern(path) for path in chat_module.ROUTES if "{" in path]
+    light: dict[str, Any] = {}
+    for name in LIGHT:
+        module = importlib.import_module(f"functions.{name}.app")
+        light |= dict.fromkeys(module.ROUTES, type(module.app)(settings))
     control: dict[str, Any] = {}
     for name in CONTROL:
         if importlib.util.find_spec(f"functions.{name}.app") is None:
@@ -202,13 +221,19 @@ def mount(settings: Settings) -> Any:
             for app in {id(app): app for app in control.values()}.values():
                 if hasattr(app.state, "planes"):
                     await app.state.planes.close()
+            for app in {id(app): app for app in light.values()}.values():
+                await app.gateway().close()
         return message
 
     async def gateway(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await chat(scope, lambda: close_control(receive), send)  # type: ignore[no-any-return]
         path = scope["path"]
+        if path in light:
+            return await light[path](scope, receive, send)  # type: ignore[no-any-return]
         best = max((p for p in control if path.startswith(p)), key=len, default=None)
+        if any(pattern.fullmatch(path) for pattern in own):
+            best = None
         await (control[best] if best else chat)(scope, receive, send)
 
     gateway.chat = chat  # type: ignore[attr-defined]

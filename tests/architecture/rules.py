@@ -39,6 +39,9 @@ ARROWS = {
 ADDED = {
     ("providers", "stores"): "the client reads its credential from stores.secrets at the attempt",
     ("api", "net"): "both planes answer browsers alike (net.cors, net.asgi)",
+    ("health", "net"): "probes and balances are calls of providers, made as all others are",
+    ("health", "dialects"): "a probe is written in its provider's dialect, as traffic is",
+    ("health", "pricing"): "a probe costs what its usage says",
     ("inference", "net"): "the use-case relays bytes: net.http streams in, net.asgi calls out",
 }
 EVERYTHING = {*ARROWS}

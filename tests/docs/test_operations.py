@@ -24,7 +24,8 @@ def first_cells(section: str) -> set[str]:
 def error_lines() -> set[str]:
     """Events that a deployment writes at ERROR; those of the local stack are told on its page."""
     found = set()
-    for path in (ROOT / "shared" / "gatewayz").rglob("*.py"):
+    files = [*(ROOT / "shared" / "gatewayz").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
+    for path in files:
         if {"local", "cli"} & set(path.parts):
             continue
         for node in ast.walk(ast.parse(path.read_text())):

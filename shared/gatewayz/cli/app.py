@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
+from gatewayz.cli.audit import audit
+from gatewayz.cli.catalog import catalog, sync
 from gatewayz.cli.document import openapi
+from gatewayz.cli.legacy import import_keys
+from gatewayz.cli.payments import stripe
 from gatewayz.cli.queue import queue
 from gatewayz.cli.smoke import smoke
 from gatewayz.core.errors import GatewayError
@@ -29,6 +33,11 @@ credits = typer.Typer(help="Credit of an account.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(credits, name="credits")
 app.add_typer(queue, name="queue")
+app.add_typer(stripe, name="stripe")
+app.add_typer(catalog, name="catalog")
+app.add_typer(audit, name="audit")
+keys.command("import")(import_keys)
+app.command()(sync)
 app.command()(openapi)
 app.command()(smoke)
 

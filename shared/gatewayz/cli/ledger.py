@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from gatewayz.accounts.keys import STAGE_PREFIXES, generate_key, hash_key
-from gatewayz.billing.credits import Credits, RedisAway
+from gatewayz.billing.credits import Credits
+from gatewayz.billing.slot import RedisAway
 from gatewayz.cli.target import Target, find_target, with_stores
 from gatewayz.core.ids import new_id
 from gatewayz.core.money import NANOS_PER_USD, usd_text

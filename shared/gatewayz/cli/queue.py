@@ -27,7 +27,9 @@ def depth(
         print(orjson.dumps(dataclasses.asdict(found), option=orjson.OPT_INDENT_2).decode())
         return
     print(f"waiting  {found.waiting}\nin work  {found.inflight}\ndead     {found.dead}")
-    if found.oldest_ms:
+    if found.oldest_ms is None:
+        print("oldest   told by CloudWatch alone: ApproximateAgeOfOldestMessage")
+    elif found.oldest_ms:
         print(f"oldest   {found.oldest_ms / 1000:.1f} s")
 
 

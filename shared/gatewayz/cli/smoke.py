@@ -43,7 +43,7 @@ def smoke(
 ) -> None:
     """Test a deployment from outside: answers, streams, errors, and that the cost is charged.
 
-    Makes three small requests at its own cost; no other request may use the account meanwhile.
+    Makes four small requests at its own cost; no other request may use the account meanwhile.
     """
     held = asyncio.run(Smoke(url, key, model=model, wait_s=wait_s).run())
     raise typer.Exit(0 if held else 1)
@@ -73,6 +73,7 @@ class Smoke:
             "answer": self._answer,
             "stream": self._stream,
             "messages": self._messages,
+            "embeddings": self._embeddings,
             "wrong key": self._wrong_key,
             "wrong model": self._wrong_model,
             "wrong body": self._wrong_body,
@@ -209,6 +210,23 @@ class Smoke:
         _must(body["type"] == "message", f"type is {body['type']!r}")
         _must(isinstance(body["content"], list), "no content")
         return f"{body['usage']['output_tokens']} tokens, {body['stop_reason']}"
+
+    async def _embeddings(self) -> str:
+        """The cheapest embedding model there is; a deployment may have none."""
+        listed = _body(await self._get("/v1/embeddings/models"))["data"]
+        prices = {item["id"]: Decimal(item["pricing"]["prompt"]) for item in listed}
+        priced = {name: price for name, price in prices.items() if price > 0}
+        if not priced:
+            return "no model with a price is listed, so none is asked"
+        model = min(priced, key=lambda name: priced[name])
+        answer = await self._post("/v1/embeddings", {"model": model, "input": PROMPT})
+        body = _body(answer)
+        generation = _check_headers(answer)
+        vector = body["data"][0]["embedding"]
+        _must(len(vector) > 1 and isinstance(vector[0], Decimal | int), "no vector")
+        cost = _cost_of(body["usage"])
+        self._costs[generation] = cost
+        return f"{len(vector)} numbers, ${cost:f}, by {_provider(answer)}"
 
     def _question(self) -> dict[str, Any]:
         _must(bool(self._model), "no model is known")
