@@ -19,6 +19,7 @@ import asyncpg
 import hypothesis
 import pytest
 import redis
+from hypothesis.internal.conjecture import providers
 
 from gatewayz.core.settings import Settings, load_settings
 from gatewayz.local.migrate import migrate
@@ -30,7 +31,11 @@ from gatewayz.local.valkey import ValkeyProcess, start_valkey
 _STEADY = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("gatewayz", derandomize=True, **_STEADY)
 hypothesis.settings.register_profile("explore", print_blob=True, **_STEADY)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gatewayz"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "gatewayz")
+hypothesis.settings.load_profile(PROFILE)
+if PROFILE != "explore":
+    # Else it also draws constants of the modules that are loaded, which are others in every run.
+    providers._get_local_constants = lambda: providers._local_constants
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
