@@ -132,7 +132,8 @@ def _pattern(path: str) -> re.Pattern[str]:
         "".join(
             (".*" if part.endswith(":path}") else "[^/]+") if part[:1] == "{" else re.escape(part)
             for part in parts
-        )
+        ),
+        re.DOTALL,
     )
 
 

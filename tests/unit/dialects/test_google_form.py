@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -222,6 +223,13 @@ def _body(path: str, raw: bytes) -> Any:
     call = read_path(path.partition("?")[0])
     assert call is not None
     return call.body(orjson.loads(raw))
+
+
+@pytest.mark.parametrize("model", ["(£\n¼", "vendor/name\n", "a:b/c"])
+def test_a_model_of_any_characters_is_read_from_its_path(model: str) -> None:
+    call = read_path(f"/v1beta/models/{model}:countTokens")
+    assert call is not None
+    assert call.model == model
 
 
 @STEADY

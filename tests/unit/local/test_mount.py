@@ -69,6 +69,14 @@ def test_two_functions_cannot_claim_one_path() -> None:
         mount.add("models", silent, ["/v1/models"])
 
 
+async def test_an_id_may_hold_whatever_a_path_can_say() -> None:
+    log: list[str] = []
+    mount = Mount()
+    mount.add("models", Named("models", log), ["/v1/models/{model:path}"])
+    mount.add("chat", Named("chat", log), ["/v1/models/{model:path}:generateContent"])
+    assert await reached(mount, log, "/v1/models/a/b\n(c:generateContent") == "chat"
+
+
 async def live(mount: Mount) -> list[Message]:
     """The mount's own lifespan from start to stop; what it sent."""
     sent: list[Message] = []

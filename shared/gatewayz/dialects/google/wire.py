@@ -58,7 +58,8 @@ _PLAIN_WORDS = frozenset({"stop", "end_turn", "tool_calls", "tool_use", "length"
 _METHODS = frozenset({"generateContent", "streamGenerateContent", "countTokens"})
 # The cloud's clients split a model's id in two: `publishers/{maker}/models/{name}`.
 _PATH = re.compile(
-    r"(?:^|/)(?:(tunedModels/)|(?:models/)?publishers/([^/]+/)models/|models/)(.+):([A-Za-z]+)$"
+    r"(?:^|/)(?:(tunedModels/)|(?:models/)?publishers/([^/]+/)models/|models/)(.+):([A-Za-z]+)\Z",
+    re.DOTALL,
 )
 _UPPER = re.compile(r"[A-Z]")
 _SNAKE = re.compile(r"(?<=[A-Za-z0-9])_([a-z0-9])")
