@@ -3,6 +3,7 @@
 The edge is `gatewayz.inference.entry`; what happens to a request is `gatewayz.inference.run`.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from gatewayz.core.errors import GatewayError
@@ -69,7 +70,7 @@ class ChatApp(Entry[Route]):
         if asked.counts:
             await self._count(gateway, call, asked)
             return None
-        return Generate(asked, route.style, routing)
+        return Generate(asked, route.style, routing, reread=partial(decode_call, route, call, body))
 
     def render(
         self, error: GatewayError, route: Route | None, request_id: str

@@ -26,6 +26,14 @@ dialect = "openai_chat"
 base_url = "{url}"
 local = true
 endpoints = ["embeddings", "rerank", "moderations"]
+[few]
+name = "Few"
+dialect = "openai_chat"
+base_url = "{url}"
+local = true
+endpoints = ["embeddings"]
+[few.embeddings]
+max_items = 3
 [chats]
 name = "Chats"
 dialect = "openai_chat"
@@ -41,6 +49,14 @@ native_id = "embed-err503"
 input = 1
 [[models.offers]]
 provider = "up"
+native_id = "embed"
+input = 2
+
+[[models]]
+id = "acme/few"
+output_modalities = ["embeddings"]
+[[models.offers]]
+provider = "few"
 native_id = "embed"
 input = 2
 
@@ -107,6 +123,22 @@ async def settled(world: World, account: Account) -> dict[str, Any]:
     await world.settle()
     assert await world.violations() == []
     return (await world.requests(account))[0]
+
+
+async def test_more_inputs_than_one_call_takes_are_one_answer_and_one_charge(
+    world: World,
+) -> None:
+    account = await world.account()
+    texts = [f"good day number {number}" for number in range(20)]
+    at_once = await post(world, account, "/v1/embeddings", model="sandbox/embed", input=texts)
+    parted = await post(world, account, "/v1/embeddings", model="acme/few", input=texts)
+    assert (at_once.status_code, parted.status_code) == (200, 200), parted.text
+    assert parted.json()["data"] == at_once.json()["data"]
+    tokens = at_once.json()["usage"]["prompt_tokens"]
+    assert parted.json()["usage"]["prompt_tokens"] == tokens
+    row = await settled(world, account)
+    assert row["charge_nanos"] == tokens * 2000
+    assert row["lines"] == [["input", tokens, 2_000_000_000]]
 
 
 async def test_both_encodings_are_the_same_vectors_in_every_form_of_input(world: World) -> None:

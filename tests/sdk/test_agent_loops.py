@@ -201,14 +201,15 @@ def google_agent(url: str, key: str, model: str, *, stream: bool) -> tuple[Asked
             asked.append([call.name, call.args])
             text = result_of(call.name, turn)
             response = {"error": text} if text == FAILED else {"result": text}
-            results.append(
-                types.Part(
-                    function_response=types.FunctionResponse(
-                        id=call.id, name=call.name, response=response
-                    )
-                )
-            )
-            if call.name == "look":
+            result = types.FunctionResponse(id=call.id, name=call.name, response=response)
+            results.append(types.Part(function_response=result))
+            if call.name != "look":
+                continue
+            # Newer models take a picture within a result, older ones beside it.
+            if stream:
+                seen: Any = types.FunctionResponseBlob(mime_type="image/png", data=PNG)  # type: ignore[arg-type]
+                result.parts = [types.FunctionResponsePart(inline_data=seen)]
+            else:
                 blob = types.Blob(mime_type="image/png", data=PNG)  # type: ignore[arg-type]
                 results.append(types.Part(inline_data=blob))
         contents.append(types.Content(role="user", parts=results))

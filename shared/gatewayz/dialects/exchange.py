@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gatewayz.core.errors import GatewayError, UpstreamError
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.form import Hides, JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import GenerationRequest
+from gatewayz.dialects.hidden import hidden
 from gatewayz.dialects.media import Medium
 from gatewayz.dialects.parts import Source
 from gatewayz.dialects.protocol import Client, Headers, HttpRequest, Reply, Upstream
@@ -84,6 +85,17 @@ class ClientCall(ErrorWriter, Protocol):
     keepalive: bytes
     stream_type: str  # content type of a streamed answer
     counts: bool  # only the prompt is to be counted: nothing is generated
+    stream_as: type[TranslatedStream]  # what a translated stream is shown as
+
+    @property
+    def hides(self) -> Hides:
+        """What of the answer's thoughts is not to be shown."""
+        ...
+
+    @property
+    def longest_tokens(self) -> int:
+        """Of several prompts, the longest."""
+        ...
 
     @property
     def form(self) -> GenerationRequest:
@@ -101,6 +113,11 @@ class ClientCall(ErrorWriter, Protocol):
 
     def place(self, medium: Medium) -> str:
         """Where a medium stands in what the client sent."""
+        ...
+
+    def branches(self, *, single: bool) -> tuple[GenerationRequest, ...]:
+        """The request as several, in the order of their answers: of one answer each if `single`,
+        else of what one prompt asks for. InvalidRequest for what cannot be parted."""
         ...
 
     def encode_count(self, tokens: int) -> bytes:
@@ -132,7 +149,8 @@ class TranslatedExchange:
         return read_answer(self.upstream, raw, self.target, self.request.notes)
 
     def render_answer(self, answer: TranslatedAnswer, report: UsageReport) -> bytes:
-        return self.client.encode_answer(answer.generation, self.reply, report)
+        shown = hidden(answer.generation, self.reply.hides)
+        return self.client.encode_answer(shown, self.reply, report)
 
     def open_stream(self) -> TranslatedStream:
         return TranslatedStream(
@@ -140,6 +158,7 @@ class TranslatedExchange:
             self.client.stream_encoder(self.reply),
             n=self.reply.n,
             notes=self.request.notes,
+            hides=self.reply.hides,
         )
 
     def decode_error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from gatewayz.core.errors import InvalidRequest
 from gatewayz.dialects.exchange import ClientCall
 from gatewayz.dialects.form import Target
+from gatewayz.dialects.gateway_fields import stays_here
 from gatewayz.dialects.protocol import Reply
 
-_NOBODY = Reply(request_id="req_00000000000000000000000000", model="")
+NOBODY = Reply(request_id="req_00000000000000000000000000", model="")
 # What is not a parameter: history that another provider made, marks that only save money.
 _NO_PARAMETER = ("messages", "cache_control")
 
@@ -31,8 +32,13 @@ class Fit(NamedTuple):
 def fit(call: ClientCall, upstream: str, target: Target) -> Fit:
     """How a request fits a provider of dialect `upstream`."""
     try:
-        exchange = call.exchange(upstream, target, _NOBODY, None)
+        exchange = call.exchange(upstream, target, NOBODY, None)
     except InvalidRequest as refusal:
         return Fit(refusal=refusal)
-    dropped = exchange.request.dropped
-    return Fit(tuple(name for name in dropped if name.partition(".")[0] not in _NO_PARAMETER))
+    return Fit(lost_parameters(exchange.request.dropped))
+
+
+def lost_parameters(dropped: tuple[str, ...]) -> tuple[str, ...]:
+    """What of it a provider could have acted on."""
+    heads = ((name, name.partition(".")[0]) for name in dropped)
+    return tuple(name for name, head in heads if head not in _NO_PARAMETER and not stays_here(head))

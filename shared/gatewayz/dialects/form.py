@@ -8,6 +8,8 @@ JsonObject = dict[str, Any]
 
 Style = Literal["openai", "openrouter"]
 StreamUsage = Literal["stream_options", "always", "none"]
+# Of thoughts: nothing, their text but not the proof that a later turn needs, all of them.
+Hides = Literal["", "text", "all"]
 
 # Keys of `Target.usage`. Values are dotted paths from the answer's or chunk's root
 # ("usage.cached_tokens"), for `…_outside` keys "true". Without a key the OpenAI places and their
@@ -65,3 +67,4 @@ class UsageReport(NamedTuple):
     units: Mapping[str, int] = {}  # what was billed, by class
     prompt_cost_nanos: int = 0  # of the cost, what is not for what was written
     cache_savings_nanos: int = 0  # what the cached tokens would have cost more
+    byok: bool = False  # served by the caller's own provider key

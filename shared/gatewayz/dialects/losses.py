@@ -60,7 +60,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "cache": "cache_control",
         "cache_key": "prompt_cache_key",
     },
-    "openai_completions": {"max_output_tokens": "max_tokens"},
+    "openai_completions": {"max_output_tokens": "max_tokens", "top_logprobs": "logprobs"},
     "openai_responses": {
         "parallel_tools": "parallel_tool_calls",
         "response_format": "text.format",

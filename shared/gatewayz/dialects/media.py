@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gatewayz.dialects.form import JsonObject
+from gatewayz.dialects.form import Hides, JsonObject
 from gatewayz.dialects.generation import GenerationRequest
+from gatewayz.dialects.hidden import hides_of
 from gatewayz.dialects.parts import Audio, File, Image, Message, Part, Source, ToolResult, Video
+from gatewayz.dialects.translated import TranslatedStream
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*?;base64,", re.IGNORECASE)
 _WEB_URL = re.compile(r"https?://", re.IGNORECASE)
@@ -187,8 +189,21 @@ class HoldsMedia:
 
     _body: JsonObject
     _form: GenerationRequest | None
+    # What a translated stream is shown as.
+    prompt_tokens: int
+    stream_as = TranslatedStream
     # Addresses were replaced by bytes: the body is not what is to be sent any more.
     embedded = False
+
+    @property
+    def hides(self) -> Hides:
+        """What of the answer's thoughts is not to be shown."""
+        return hides_of(self.form, "text")
+
+    @property
+    def longest_tokens(self) -> int:
+        """The upper estimate of the longest prompt of a request that has several."""
+        return self.prompt_tokens
 
     @property
     def form(self) -> GenerationRequest:
@@ -209,3 +224,9 @@ class HoldsMedia:
     def place(self, medium: Medium) -> str:
         """Where a medium stands in what the client sent."""
         return locate(self._body, medium.source.value)
+
+    def branches(self, *, single: bool) -> tuple[GenerationRequest, ...]:
+        """The request as several, in the order of their answers: of one answer each if `single`,
+        else of what one prompt asks for."""
+        form = self.form
+        return (replace(form, n=1),) * form.n if single else (form,)

@@ -11,10 +11,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import orjson
 
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken, UpstreamError
-from gatewayz.dialects.exchange import ErrorWriter, Stream
+from gatewayz.dialects.exchange import ErrorWriter, Exchange, Stream
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.media import Medium
-from gatewayz.dialects.openai_chat.errors import decode_error, decode_error_object
+from gatewayz.dialects.openai_chat.errors import decode_error, decode_error_object, refuses
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Source
 from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
@@ -24,12 +24,14 @@ from gatewayz.pricing.usage import MAX_UNITS, Usage
 KINDS = ("embeddings", "rerank", "moderations")
 # The protocols of each kind by their names (its wires.py), the usual one first.
 WIRES: Mapping[str, tuple[str, ...]] = {
-    "embeddings": ("openai", "cohere", "google", "jina", "voyage"),
+    "embeddings": ("openai", "cohere", "google", "jina", "vertex", "voyage"),
     "rerank": ("shared", "cohere", "deepinfra", "tei", "voyage"),
     "moderations": ("openai",),
 }
 # What a row's `takes` may name: parts of a request that not every server understands.
-FEATURES = frozenset({"base64", "tokens", "dimensions", "input_type", "user", "images"})
+FEATURES = frozenset(
+    {"base64", "tokens", "dimensions", "input_type", "user", "images", "int8", "binary"}
+)
 # Statuses that one vendor has for what others call 401 and 503.
 _STATUSES = {498: 401, 499: 503}
 NO_UNITS: Mapping[str, int] = {}
@@ -40,7 +42,7 @@ class Endpoint:
     """How a provider serves one kind. `wire` names the protocol (each kind's wires.py).
 
     `takes`: features, None for the wire's own. `words`: its words for kinds of input.
-    `max_items`: most inputs or documents of one call.
+    `max_items`: most inputs or documents of one call; more inputs are several calls.
     """
 
     wire: str
@@ -127,7 +129,7 @@ class OneShotCall(ErrorWriter, Protocol):
         """Put what was fetched in the place of its address."""
         ...
 
-    def exchange(self, place: Place, reply: Reply) -> "OneShotExchange[Any]": ...
+    def exchange(self, place: Place, reply: Reply) -> Exchange: ...
 
 
 class WithoutMedia:
@@ -159,7 +161,7 @@ class OneShotExchange(Generic[R]):
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             raise broken(self.target) from None
-        if type(body) is dict and (body.get("error") or body.get("object") == "error"):
+        if type(body) is dict and refuses(body):
             raise decode_error_object(provider, body, self.target.errors)
         try:
             return self.read(body)

@@ -16,14 +16,18 @@ from gatewayz.dialects.exchange import Delivered, Stream
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
-from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
+from gatewayz.dialects.sse import (
+    ENDED_EARLY,
+    NO_JSON,
+    NO_STREAM,
+    TOO_LARGE,
+    UNKNOWN_FORM,
+    EventTooLarge,
+    SseEvent,
+    SseParser,
+)
 
 MAX_HELD_FRAMES = 64
-TOO_LARGE = "The provider sent an event that is too large."
-NO_JSON = "The provider sent an event that is not JSON."
-UNKNOWN_FORM = "The provider sent an event of an unknown form."
-ENDED_EARLY = "The provider ended the stream early."
-NO_STREAM = "The provider's answer is no event stream."
 
 
 @dataclass(frozen=True, slots=True)

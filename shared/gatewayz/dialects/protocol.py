@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gatewayz.core.errors import GatewayError, UpstreamError
 from gatewayz.dialects.events import Event
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.form import Hides, JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import Generation, GenerationRequest
 from gatewayz.dialects.parts import Part
 from gatewayz.pricing.usage import Usage
@@ -26,11 +26,13 @@ class Notes:
     `names`: tool name as sent → as the caller wrote it. `json_tool`: the tool whose arguments are
     really the answer's text (structured output for targets that have none). `custom`: tools, by
     the caller's names, whose free text was asked for as a field (translated.py undoes it).
+    `audio`: the format in which the caller wants a spoken answer.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     json_tool: str | None = None
     custom: frozenset[str] = frozenset()
+    audio: str = ""
 
 
 NO_NOTES = Notes()
@@ -50,7 +52,8 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """To whom an answer goes: our id for it, the model and provider as the caller knows them."""
+    """To whom an answer goes: our id for it, the model and provider as the caller knows them, what
+    of its thoughts is not to be shown."""
 
     request_id: str
     model: str
@@ -58,6 +61,7 @@ class Reply:
     style: Style = "openai"
     include_usage: bool = False
     n: int = 1
+    hides: Hides = ""
 
 
 class StreamDecoder(Protocol):

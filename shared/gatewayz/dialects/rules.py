@@ -46,15 +46,20 @@ def refusal(where: str, what: str = "The parameter is not supported.") -> Invali
 def drop_fields(
     body: JsonObject, names: frozenset[str], said: Callable[[str], str] = str
 ) -> list[str]:
-    """Take these fields out of `body`; those that were there, as they are `said` by the caller.
-    InvalidRequest for one that must not get lost."""
-    dropped = [name for name in sorted(names) if name in body]
-    for name in dropped:
-        said_nothing = body.pop(name)
+    """Take these fields out of `body`; those that asked for something, as they are `said` by the
+    caller. InvalidRequest for one that must not get lost."""
+    dropped: list[str] = []
+    for name in sorted(names):
+        if name not in body:
+            continue
+        value = body.pop(name)
         nothing = HARMFUL_FIELDS.get(name)
-        if nothing is not None and said_nothing is not None and said_nothing not in nothing:
+        if value is None or (nothing is not None and value in nothing):
+            continue
+        if nothing is not None:
             raise refusal(said(name))
-    return [said(name) for name in dropped]
+        dropped.append(said(name))
+    return dropped
 
 
 def apply_rules(body: JsonObject, target: Target, said: Callable[[str], str] = str) -> list[str]:

@@ -7,6 +7,12 @@ Never interprets data.
 from typing import NamedTuple
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
+# What is said of a provider's stream that is none.
+TOO_LARGE = "The provider sent an event that is too large."
+NO_JSON = "The provider sent an event that is not JSON."
+UNKNOWN_FORM = "The provider sent an event of an unknown form."
+ENDED_EARLY = "The provider ended the stream early."
+NO_STREAM = "The provider's answer is no event stream."
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -8,7 +8,7 @@ cleanly what did not end cleanly (D27).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gatewayz.core.errors import GatewayError, UpstreamError
+from gatewayz.core.errors import GatewayError, UpstreamBroken, UpstreamError
 from gatewayz.dialects.custom_tools import Restorer, restore
 from gatewayz.dialects.events import (
     ArgumentsDelta,
@@ -23,8 +23,9 @@ from gatewayz.dialects.events import (
     ThinkingDelta,
     UsageSeen,
 )
-from gatewayz.dialects.form import JsonObject, Target, UsageReport
+from gatewayz.dialects.form import Hides, JsonObject, Target, UsageReport
 from gatewayz.dialects.generation import Finish, FinishReason, Generation
+from gatewayz.dialects.hidden import Hider
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Part, Refusal, Text, Thinking, ToolCall
@@ -35,6 +36,7 @@ from gatewayz.dialects.protocol import (
     StreamEncoder,
     Upstream,
 )
+from gatewayz.dialects.speech import spoken
 from gatewayz.pricing.usage import Usage
 
 # Frames before the first content say nothing new after the first few.
@@ -67,7 +69,7 @@ def measure(meter: OutputMeter, part: Part) -> bool:
 class TranslatedStream:
     """feed() every block, end() at the end of input, then close() or fail(), whichever is true.
 
-    `notes` are those of the request that is answered.
+    `notes` are those of the request that is answered; `hides` is of its reply.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class TranslatedStream:
         *,
         n: int = 1,
         notes: Notes = NO_NOTES,
+        hides: Hides = "",
     ) -> None:
         self.started = False  # content was seen: the first token
         self.done = False  # the provider said that nothing follows
@@ -88,6 +91,7 @@ class TranslatedStream:
         self._decoder = decoder
         self._encoder = encoder
         self._restorer = Restorer(notes.custom) if notes.custom else None
+        self._hider = Hider(hides) if hides else None
         self._meter = OutputMeter()
         self._finishes: dict[int, Finish] = {}
         self._unfinished = n
@@ -158,7 +162,7 @@ class TranslatedStream:
                     continue
                 case Begin() | Ended() | UsageSeen() | Done():
                     self._note(event)
-            frame = self._encoder.encode(event)
+            frame = self._encoder.encode(event) if self._hider is None else self._shown(event)
             if not frame:
                 continue
             if self.started:
@@ -169,6 +173,10 @@ class TranslatedStream:
             elif len(self._held) < MAX_HELD_FRAMES:
                 self._held.append(frame)
         return b"".join(out)
+
+    def _shown(self, event: Event) -> bytes:
+        assert self._hider is not None
+        return b"".join([self._encoder.encode(shown) for shown in self._hider.take(event)])
 
     def _note(self, event: Begin | Ended | UsageSeen | Done) -> None:
         match event:
@@ -239,6 +247,13 @@ def read_answer(
 ) -> TranslatedAnswer:
     """A provider's whole answer for a client of any dialect; raises as decode_answer does."""
     generation = restore(dialect.decode_answer(raw, target, notes), notes.custom)
+    if notes.audio:
+        try:
+            generation = spoken(generation, notes.audio)
+        except ValueError:
+            raise UpstreamBroken(
+                "The provider's sound cannot be read.", provider=target.provider
+            ) from None
     meter = OutputMeter()
     spoke = False
     for choice in generation.choices:

@@ -124,7 +124,9 @@ class ProviderClient:
         max_bytes: int,
     ) -> bytes:
         url = self._places.url(provider, exchange, place)
-        headers = await self._sign(provider, exchange, url)
+        headers = self._headers.get(provider.slug)
+        if headers is None or exchange.request.headers:
+            headers = await self._sign(provider, exchange, url)
         try:
             answer = await self._http.request(
                 "POST",
@@ -181,6 +183,10 @@ class ProviderClient:
         finally:
             await stream.aclose()
         if stream.status < 300:
+            # Some say with status 200 and no stream why there is none.
+            refusal = exchange.decode_error(stream.status, stream.headers, body)
+            if not isinstance(refusal, UpstreamBroken):
+                return refusal
             return UpstreamBroken(
                 "The provider answered a stream request with something else.",
                 provider=provider.slug,

@@ -18,6 +18,7 @@ from gatewayz.dialects.registry import UPSTREAMS
 from gatewayz.providers.auth import AUTH
 from gatewayz.providers.kinds import USUAL_DIALECT, read_kinds
 from gatewayz.providers.provider import (
+    CACHE_LIFE_S,
     ENDPOINTS,
     MEDIA_KINDS,
     Param,
@@ -148,6 +149,7 @@ def parse_provider(
         usage=_usage(table.sub("usage")),
         errors=_errors(table.sub("errors"), ERROR_NAMES),
         quota_rest_s=table.seconds("quota_rest_s", 0.0) or 0.0,
+        cache_life_s=table.count("cache_life_s") or CACHE_LIFE_S,
         family=table.text("family", ""),
         quirks=_quirks(table, None if trusted else lambda: _known_quirks((dialect,))),
         ports=_ports(table, local),

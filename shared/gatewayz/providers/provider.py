@@ -61,6 +61,11 @@ class TimeLimits:
         return max(self.first_token_s, self.reasoning_first_token_s if reasons else 0.0)
 
 
+# How long a provider keeps the beginning of a prompt when it does not say: the shortest of those
+# that do.
+CACHE_LIFE_S = 300
+
+
 @dataclass(frozen=True, slots=True)
 class SignIn:
     """One way to sign in at a provider: `auth` says how the secret named `credential` is used."""
@@ -155,6 +160,7 @@ class Provider:
     usage: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     quota_rest_s: float = 0.0
+    cache_life_s: int = CACHE_LIFE_S
     family: str = ""
     quirks: frozenset[str] = frozenset()
     ports: tuple[int, ...] = ()

@@ -188,6 +188,8 @@ PUBLISHED: dict[tuple[str, str, Style], tuple[str, str]] = {
     ),
     ("openrouter", "openai_chat", "openrouter"): ("ChatResult", "ChatStreamChunk"),
     ("openai", "openai_responses", "openai"): ("Response", "ResponseStreamEvent"),
+    ("openrouter", "openai_responses", "openrouter"): ("OpenResponsesResult", "StreamEvents"),
+    ("openrouter", "anthropic", "openrouter"): ("MessagesResult", "MessagesStreamEvents"),
     ("openai", "openai_completions", "openai"): (
         "CreateCompletionResponse", "CreateCompletionResponse",
     ),

@@ -25,7 +25,8 @@ KEPT = Path(__file__).resolve().parents[2] / "recordings" / "embeddings"
 
 def exchange(where: Place, *, reply: Reply = REPLY, **body: Any) -> OneShotExchange[Any]:
     form = body.pop("form", "openai")
-    return EmbeddingsCall(form, {"model": "maker/model", **body}).exchange(where, reply)
+    made: Any = EmbeddingsCall(form, {"model": "maker/model", **body}).exchange(where, reply)
+    return made  # type: ignore[no-any-return]
 
 
 def recorded(name: str) -> tuple[Any, int, bytes]:
@@ -155,7 +156,78 @@ def test_answers_come_in_the_order_of_their_inputs() -> None:
     data = [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": [1.0]}]
     made = exchange(place("openai"), input=["a", "b"])
     answer = made.read_answer(orjson.dumps({"data": data}))
-    assert answer.vectors == [[1.0], [2.0]]
+    assert answer.shown("float") == [[1.0], [2.0]]
+
+
+def test_recorded_vectors_of_whole_numbers_are_told_as_they_are() -> None:
+    request, _, raw = recorded("cohere__embeddings")
+    original = orjson.loads(raw)["embeddings"]["int8"]
+    made = exchange(place("cohere"), input=request["texts"], output_dtype="int8")
+    body = orjson.loads(made.render_answer(made.read_answer(raw), REPORT))
+    assert [entry["embedding"] for entry in body["data"]] == original
+    types = {"texts": request["texts"], "form": "cohere", "embedding_types": ["int8"]}
+    made = exchange(place("cohere"), **types)
+    body = orjson.loads(made.render_answer(made.read_answer(raw), REPORT))
+    assert body["embeddings"] == {"int8": original}
+
+
+def test_every_kind_that_was_asked_for_is_there_and_floats_in_both_forms() -> None:
+    types = ["float", "binary", "base64"]
+    made = exchange(
+        place("cohere"), form="cohere", texts=["a"], embedding_types=types, output_dimension=16
+    )
+    vector = [float(number) for number in range(16)]
+    raw = orjson.dumps({"embeddings": {"float": [vector], "binary": [[-3, 7]]}})
+    shown = orjson.loads(made.render_answer(made.read_answer(raw), REPORT))["embeddings"]
+    assert list(shown) == types
+    assert (shown["float"], shown["binary"]) == ([vector], [[-3, 7]])
+    assert floats(shown["base64"][0]) == vector
+    # Eight dimensions are one byte: another length is another vector.
+    for wrong in ([[-3]], [[1.5, 2.5]], [["x", "y"]], [[True, False]]):
+        raw = orjson.dumps({"embeddings": {"float": [vector], "binary": wrong}})
+        with pytest.raises(UpstreamBroken):
+            made.read_answer(raw)
+
+
+def test_answers_of_several_calls_are_one_list_with_one_sum() -> None:
+    texts = [f"{number}" for number in range(200)]
+    made: Any = exchange(place("cohere"), input=texts)
+
+    def part(start: int, count: int, **more: Any) -> Any:
+        vectors = [[float(number)] for number in range(start, start + count)]
+        body = {"embeddings": {"float": vectors}, **more}
+        return made.branches[start // 96].read_answer(orjson.dumps(body))
+
+    def billed(tokens: Any) -> Any:
+        return {"meta": {"billed_units": {"input_tokens": tokens}}}
+
+    answers = [part(0, 96, **billed(10)), part(96, 96, **billed(20)), part(192, 8, **billed(3))]
+    joined = made.join(answers)
+    body = orjson.loads(made.render_answer(joined, REPORT))
+    assert [entry["embedding"] for entry in body["data"]] == [[float(n)] for n in range(200)]
+    assert [entry["index"] for entry in body["data"]] == list(range(200))
+    assert joined.counted().units == {"input": 33}
+    # A sum that lacks one is none, and with one that cannot be true it cannot be true.
+    assert made.join([*answers[:2], part(192, 8)]).counted() is None
+    with pytest.raises(InvalidUsage):
+        made.join([*answers[:2], part(192, 8, **billed(-1))]).counted()
+    other = {"embeddings": {"float": [[1.0, 2.0]] * 8}}
+    longer = made.branches[2].read_answer(orjson.dumps(other))
+    with pytest.raises(UpstreamBroken):
+        made.join([*answers[:2], longer])
+
+
+def test_predictions_of_the_owners_cloud_are_read_with_their_counts() -> None:
+    made = exchange(place("google-vertex", native_id="text-embedding-005"), input=["a", "b"])
+    predictions = [
+        {"embeddings": {"values": [float(n)], "statistics": {"token_count": 2, "truncated": False}}}
+        for n in range(2)
+    ]
+    answer = made.read_answer(orjson.dumps({"predictions": predictions}))
+    assert answer.shown("float") == [[0.0], [1.0]]
+    assert answer.counted() == Usage({"input": 4})
+    del predictions[0]["embeddings"]["statistics"]
+    assert made.read_answer(orjson.dumps({"predictions": predictions})).counted() is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ),
     ("encoding_format", {"input": "x", "encoding_format": "int8"}),
     ("encoding_format", {"input": "x", "encoding_format": 1}),
+    ("output_dtype", {"input": "x", "output_dtype": "int4"}),
+    ("output_dtype", {"input": "x", "output_dtype": 8}),
     ("dimensions", {"input": "x", "dimensions": 0}),
     ("dimensions", {"input": "x", "dimensions": 1.5}),
     ("dimensions", {"input": "x", "dimensions": "256"}),
@@ -199,8 +201,67 @@ def test_token_ids_go_only_where_they_mean_something() -> None:
     assert (error.code, error.param) == ("unsupported_parameter", "input")
 
 
-def test_too_many_inputs_for_one_call_are_refused_with_the_number() -> None:
-    assert "at most 96 inputs" in refused(place("cohere"), input=["x"] * 97).message
+def test_more_inputs_than_one_call_takes_are_several_calls_in_order() -> None:
+    texts = [f"text {number}" for number in range(200)]
+    call = EmbeddingsCall("openai", {"model": "m", "input": texts, "dimensions": 256})
+    call.check(place("cohere"))
+    made: Any = call.exchange(place("cohere"), REPLY)
+    bodies = [orjson.loads(branch.request.body) for branch in made.branches]
+    assert [len(body["texts"]) for body in bodies] == [96, 96, 8]
+    assert [text for body in bodies for text in body["texts"]] == texts
+    assert {body["output_dimension"] for body in bodies} == {256}
+    # What fits in one call is one.
+    call = EmbeddingsCall("openai", {"model": "m", "input": texts[:96]})
+    assert not hasattr(call.exchange(place("cohere"), REPLY), "branches")
+
+
+def test_the_owners_cloud_has_words_of_its_own() -> None:
+    where = place("google-vertex", native_id="text-embedding-005")
+    asked: dict[str, Any] = {"input": ["a", "b"], "dimensions": 256, "input_type": "query"}
+    path, body, dropped = sent(where, user="me", **asked)
+    assert (path, dropped) == ("/models/text-embedding-005:predict", ("user",))
+    assert body == {
+        "instances": [
+            {"content": "a", "task_type": "RETRIEVAL_QUERY"},
+            {"content": "b", "task_type": "RETRIEVAL_QUERY"},
+        ],
+        "parameters": {"outputDimensionality": 256},
+    }
+    _, body, _ = sent(where, form="cohere", texts=["a"], truncate="NONE")
+    assert body["parameters"] == {"autoTruncate": False}
+    newer = place("google-vertex", native_id="gemini-embedding-001")
+    made: Any = EmbeddingsCall("openai", {"model": "m", **asked}).exchange(newer, REPLY)
+    assert len(made.branches) == 2
+    assert refused(where, input=[MIXED]).param == "input[0].content[1]"
+
+
+def test_numbers_that_are_no_floats_are_asked_of_who_has_them() -> None:
+    for kind in ("int8", "uint8", "binary", "ubinary"):
+        asked: dict[str, Any] = {"input": ["a"], "output_dtype": kind, "encoding_format": "base64"}
+        _, body, _ = sent(place("cohere"), **asked)
+        assert body["embedding_types"] == [kind]
+        for slug in ("voyage", "mistral"):
+            _, body, _ = sent(place(slug), **asked)
+            assert body["output_dtype"] == kind
+            assert "encoding_format" not in body
+        for slug in ("openai", "google", "google-vertex"):
+            error = refused(place(slug), **asked)
+            assert (error.code, error.param) == ("unsupported_parameter", "output_dtype")
+    _, body, _ = sent(place("jina"), input="a", output_dtype="ubinary")
+    assert body["embedding_type"] == "ubinary"
+    assert refused(place("jina"), input="a", output_dtype="int8").param == "output_dtype"
+    _, body, _ = sent(place("openai"), input="a", output_dtype="float")
+    assert body == {"model": "native", "input": "a"}
+
+
+def test_several_kinds_of_numbers_at_once_only_where_one_call_gives_them() -> None:
+    asked: dict[str, Any] = {"texts": ["a"], "embedding_types": ["float", "int8", "base64"]}
+    _, body, _ = sent(place("cohere"), form="cohere", **asked)
+    assert body["embedding_types"] == ["float", "int8"]
+    error = refused(place("voyage"), form="cohere", **asked)
+    assert (error.code, error.param) == ("unsupported_parameter", "embedding_types")
+    both = {"texts": ["a"], "embedding_types": ["float", "base64"]}
+    assert sent(place("openai"), form="cohere", **both)[1] == {"model": "native", "input": "a"}
 
 
 def test_dimensions_are_checked_against_the_model() -> None:
@@ -245,8 +306,8 @@ def test_the_second_form_of_asking_is_read_and_checked() -> None:
         ("texts[0]", {"texts": [""]}),
         ("images[0]", {"images": ["nowhere"]}),
         ("inputs[0].content", {"inputs": ["a"]}),
-        ("embedding_types", {"texts": ["a"], "embedding_types": ["int8"]}),
-        ("embedding_types", {"texts": ["a"], "embedding_types": ["float", "base64"]}),
+        ("embedding_types", {"texts": ["a"], "embedding_types": ["int4"]}),
+        ("embedding_types", {"texts": ["a"], "embedding_types": "float"}),
         ("output_dimension", {"texts": ["a"], "output_dimension": 0}),
         ("truncate", {"texts": ["a"], "truncate": "middle"}),
     ):

@@ -25,6 +25,7 @@ from gatewayz.core.errors import (
 from gatewayz.dialects.anthropic.codec import ANTHROPIC
 from gatewayz.dialects.google.array import ArrayStream
 from gatewayz.dialects.google.codec import GOOGLE
+from gatewayz.dialects.google.count import encode_count
 from gatewayz.dialects.google.wire import KEEPALIVE, read_path
 from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
 from gatewayz.dialects.parts import Refusal
@@ -376,7 +377,7 @@ def test_a_request_of_the_official_client_is_read_whole() -> None:
 
 
 def test_the_official_client_reads_a_count() -> None:
-    answer = _google(GOOGLE.encode_count(12), JSON).models.count_tokens(model="x", contents="?")
+    answer = _google(encode_count(12), JSON).models.count_tokens(model="x", contents="?")
     assert answer.total_tokens == 12
 
 

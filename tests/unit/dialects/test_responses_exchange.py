@@ -118,7 +118,7 @@ def test_a_completion_passes_to_its_own_dialect_and_is_translated_for_others() -
         ({"prompt": ["a", "b"]}, "prompt", "Several prompts"),
         ({"prompt": [1, 2]}, "prompt", "token ids"),
         ({"suffix": "x"}, "suffix", "'suffix'"),
-        ({"logprobs": 1}, "logprobs", "'logprobs'"),
+        ({"echo": True}, "echo", "'echo'"),
     ],
 )
 def test_what_a_chat_model_cannot_do_is_refused_in_the_callers_words(

@@ -124,7 +124,11 @@ def test_a_thought_a_text_and_a_call_are_written_in_the_exact_order() -> None:
         "output_tokens_details": {"reasoning_tokens": 1},
         "total_tokens": 11,
         "cost": 0.00123,
-        "cost_details": {"upstream_inference_cost": None},
+        "cost_details": {
+            "upstream_inference_cost": None,
+            "upstream_inference_input_cost": 0,
+            "upstream_inference_output_cost": 0.00123,
+        },
     }
     again = RESPONSES.decode_request({"model": "m", "input": done})
     assert again.messages[0].parts[0] == Thinking("hm", "sig", "anthropic")

@@ -8,7 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gatewayz.dialects.anthropic.exchange import MessagesCall
+from gatewayz.dialects.anthropic.read_request import decode_request
 from gatewayz.dialects.anthropic.request import forward_count, forward_request
+from gatewayz.dialects.exchange import PATH_HEADER
 from gatewayz.dialects.form import JsonObject, Style, Target
 from gatewayz.dialects.registry import CLIENTS, UPSTREAMS
 from gatewayz.dialects.translated import read_answer
@@ -142,10 +145,10 @@ def test_another_host_of_the_dialect_gets_model_and_version_where_it_wants_them(
 
 
 def test_tokens_can_be_counted_without_a_limit() -> None:
-    client: Any = CLIENTS["anthropic"]
     body = {"model": "m", "messages": [USER]}
-    request = client.decode_count(body)
+    request = decode_request(body, {}, counting=True)
     sent = forward_count(body, request, Target("native"))
     assert sent.path == "/messages/count_tokens"
     assert orjson.loads(sent.body) == {"model": "native", "messages": [USER]}
-    assert client.encode_count(7) == b'{"input_tokens":7}'
+    call = MessagesCall(body, {PATH_HEADER: "/v1/messages/count_tokens"})
+    assert (call.counts, call.encode_count(7)) == (True, b'{"input_tokens":7}')

@@ -10,7 +10,9 @@ import pytest
 from gatewayz.dialects.anthropic import usage as anthropic
 from gatewayz.dialects.bedrock import usage as bedrock
 from gatewayz.dialects.cohere import usage as cohere
+from gatewayz.dialects.embeddings.wires import WIRES
 from gatewayz.dialects.google import usage as google
+from gatewayz.dialects.one_shot import Place
 from gatewayz.dialects.openai_chat.usage import find_cost, find_usage, read_usage
 from gatewayz.dialects.openai_responses import usage as responses
 from gatewayz.inference.finish import stated_nanos
@@ -21,6 +23,7 @@ from gatewayz.providers.provider import Provider
 ROWS = load_providers()
 KEPT = Path(__file__).resolve().parents[2] / "recordings" / "providers"
 RECORDED: list[dict[str, Any]] = json.loads((KEPT / "usage.json").read_text())
+DOCUMENTED: list[dict[str, Any]] = json.loads((KEPT / "documented.json").read_text())
 
 
 def title(entry: Mapping[str, Any]) -> str:
@@ -57,9 +60,18 @@ def counted(entry: Mapping[str, Any]) -> Usage:
         "google": google.read_usage,
         "bedrock": bedrock.read_usage,
         "cohere": cohere.read_usage,
+        "embeddings": lambda raw: embedded(raw, row),
     }
     usage = readers[entry["dialect"]](raw)
     assert usage is not None
+    return usage
+
+
+def embedded(raw: dict[str, Any], row: Provider) -> Usage | None:
+    endpoint = row.kinds["embeddings"]
+    place = Place(row.target("m"), endpoint, ("input",))
+    wire: Any = WIRES[endpoint.wire]
+    usage: Usage | None = wire.used(raw, place)
     return usage
 
 
@@ -187,6 +199,23 @@ def test_a_few_are_pinned_number_by_number(name: str) -> None:
 def test_the_recordings_are_of_many_providers_and_of_every_dialect() -> None:
     assert len({entry["provider"] for entry in RECORDED}) >= 35
     assert {entry["dialect"] for entry in RECORDED} == set(BY_HAND)
+
+
+@pytest.mark.parametrize("entry", DOCUMENTED, ids=title)
+def test_a_shape_that_is_only_documented_comes_out_as_it_should(entry: dict[str, Any]) -> None:
+    assert list(normal(counted(entry))) == entry["expected"]
+    if "cost_nanos" in entry:
+        usage = ROWS[entry["provider"]].usage
+        [cost] = [stated_nanos(find_cost(chunk, usage)) for chunk in entry["chunks"]]
+        assert cost == entry["cost_nanos"]
+
+
+def test_every_row_has_a_golden_shape_and_nobody_is_both_recorded_and_documented() -> None:
+    recorded = {entry["provider"] for entry in RECORDED}
+    documented = [entry["provider"] for entry in DOCUMENTED]
+    assert len(set(documented)) == len(documented)
+    assert recorded.isdisjoint(documented)
+    assert recorded.union(documented) == {slug for slug, row in ROWS.items() if not row.sandbox}
 
 
 def total_of(entry: Mapping[str, Any]) -> int | None:

@@ -82,9 +82,10 @@ def test_the_rows_that_ship_serve_what_is_promised() -> None:
     ranks = {slug for slug, known in rows.items() if "rerank" in known.kinds}
     judges = {slug for slug, known in rows.items() if "moderations" in known.kinds}
     assert embeds >= {
-        "openai", "cohere", "voyage", "jina", "mistral", "google", "together", "deepinfra",
+        "openai", "cohere", "voyage", "jina", "mistral", "google", "google-vertex", "together",
+        "deepinfra",
         "ollama", "vllm", "llamacpp", "lmstudio", "tei", "sandbox",
     }  # fmt: skip
     assert ranks >= {"cohere", "voyage", "jina", "together", "deepinfra", "vllm", "tei"}
     assert judges >= {"openai", "mistral", "sandbox"}
-    assert "google-vertex" not in embeds
+    assert "google-vertex-anthropic" not in embeds

@@ -183,3 +183,14 @@ def test_models_of_a_row_differ_by_their_names() -> None:
     assert "adaptive_thinking" in bedrock("us.anthropic.claude-opus-4-7-v1:0").quirks
     assert "reasoning_effort" in bedrock("openai.gpt-oss-120b-1:0").quirks
     assert bedrock("eu.anthropic.claude-sonnet-4-5-20250929-v1:0").quirks == frozenset()
+
+
+@pytest.mark.parametrize("slug", ["groq", "deepseek", "zai", "cerebras", "perplexity", "ollama"])
+def test_who_gives_one_answer_only_is_never_asked_for_several(slug: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        sent(slug, n=2)
+    assert refused.value.param == "n"
+    # What asks for nothing is neither sent nor told.
+    for value in (1, None):
+        body, dropped = sent(slug, n=value)
+        assert ("n" in body, "n" in dropped) == (False, False)

@@ -2,6 +2,7 @@
 rest as documented. What each means decides whether another offer is tried, and who is told what."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from gatewayz.core.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gatewayz.dialects.registry import UPSTREAMS
+from gatewayz.dialects.openai_chat.errors import refuses
+from gatewayz.dialects.protocol import Reply
+from gatewayz.dialects.registry import CALLS, UPSTREAMS
 from gatewayz.providers.config import load_providers
 
 ROWS = load_providers()
@@ -180,6 +183,12 @@ DOCUMENTED: list[tuple[str, int, Any, dict[str, str], type[UpstreamError]]] = [
         {}, THROTTLED,
     ),
     ("minimax", 429, {"type": "error", "error": {"type": "rate_limit_error"}}, {}, THROTTLED),
+    ("minimax", 200, {"base_resp": {"status_code": 1002, "status_msg": "rate"}}, {}, THROTTLED),
+    ("minimax", 200, {"base_resp": {"status_code": 1004, "status_msg": "login"}}, {}, AUTH),
+    ("minimax", 200, {"base_resp": {"status_code": 1008, "status_msg": "balance"}}, {}, AUTH),
+    ("minimax", 200, {"base_resp": {"status_code": 1027, "status_msg": "unsafe"}}, {}, REJECTED),
+    ("minimax", 200, {"base_resp": {"status_code": 2013, "status_msg": "bad"}}, {}, REJECTED),
+    ("minimax", 200, {"base_resp": {"status_code": 1, "status_msg": "?"}}, {}, UpstreamBroken),
 ]  # fmt: skip
 
 
@@ -190,6 +199,32 @@ def test_a_documented_refusal_means_what_it_says(
     error = decode(slug, status, body, headers=headers)
     assert type(error) is expected, error.message
     assert error.provider == slug
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "openai_chat", "openai_completions"])
+@pytest.mark.parametrize("client", ["anthropic", "openai_chat", "openai_completions"])
+def test_a_refusal_within_an_answer_of_status_200_is_one_whole_and_streamed(
+    dialect: str, client: str
+) -> None:
+    raw = orjson.dumps({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "x"}})
+    asked: dict[str, dict[str, Any]] = {
+        "openai_completions": {"prompt": "?"},
+        "openai_chat": {"messages": [{"role": "user", "content": "?"}]},
+        "anthropic": {"messages": [{"role": "user", "content": "?"}], "max_tokens": 9},
+    }
+    target = replace(ROWS["minimax"].target("m", dialect=dialect), drop=frozenset())
+    call = CALLS[client]({"model": "m", **asked[client]}, {})
+    exchange = call.exchange(dialect, target, Reply("req_01M8AB0SA8HFQ5X34VCFEB5ZN2", "m"), None)
+    with pytest.raises(UpstreamThrottled):
+        exchange.read_answer(raw)
+    stream = exchange.open_stream()
+    assert stream.feed(b"data: " + raw + b"\n\n") == b""
+    assert isinstance(stream.error, UpstreamThrottled)
+
+
+def test_an_answer_whose_own_status_is_zero_is_an_answer() -> None:
+    assert not refuses({"base_resp": {"status_code": 0, "status_msg": ""}})
+    assert not refuses({"base_resp": None})
 
 
 JUNK = ("", "<html>", "[]", '"x"', "{}", '{"error": 5}', '{"errors": [7]}', "null")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import orjson
 
 from gatewayz.core.ids import public_id
+from gatewayz.dialects.anthropic.promised import full_message, full_usage
 from gatewayz.dialects.anthropic.read_answer import parse_message
 from gatewayz.dialects.anthropic.usage import read_usage, write_usage
 from gatewayz.dialects.anthropic.wire import ID_PREFIX, read_stop
@@ -78,5 +79,5 @@ def measure_block(meter: OutputMeter, block: JsonObject) -> bool:
 
 def encode_answer(answer: MessagesAnswer, reply: Reply, report: UsageReport) -> bytes:
     ours = {"id": public_id(reply.request_id, ID_PREFIX), "model": reply.model}
-    usage = write_usage(None, report, answer.usage)
-    return orjson.dumps({**answer.body, **ours, "usage": usage})
+    usage = full_usage(write_usage(None, report, answer.usage), reply.style, report)
+    return orjson.dumps(full_message({**answer.body, **ours, "usage": usage}, reply.style))

@@ -11,6 +11,7 @@ from gatewayz.dialects.anthropic.usage import read_usage
 from gatewayz.dialects.anthropic.wire import FAMILY, NAME, read_stop
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Choice, Finish, Generation
+from gatewayz.dialects.openai_chat.errors import refuses
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Part, Text, ToolCall
 from gatewayz.dialects.protocol import Notes
@@ -30,7 +31,7 @@ def parse_message(raw: bytes, target: Target) -> JsonObject:
         raise UpstreamBroken(NO_MESSAGE, provider=target.provider) from None
     if type(body) is not dict:
         raise UpstreamBroken(NO_MESSAGE, provider=target.provider)
-    if body.get("type") == "error" or body.get("error"):
+    if body.get("type") == "error" or refuses(body):
         raise decode_error_event(target, body)
     if type(body.get("content")) is not list:
         raise UpstreamBroken(NO_MESSAGE, provider=target.provider)

@@ -5,13 +5,13 @@ from typing import Any
 
 import orjson
 
-from gatewayz.core.errors import InvalidRequest, UpstreamBroken
 from gatewayz.dialects.anthropic.errors import decode_error_event
 from gatewayz.dialects.anthropic.read_answer import restore_finish
 from gatewayz.dialects.anthropic.read_blocks import Signatures, read_block, read_citation
 from gatewayz.dialects.anthropic.usage import merge_usage, read_usage
 from gatewayz.dialects.anthropic.wire import FAMILY, NAME, read_stop
 from gatewayz.dialects.envelope import unseal
+from gatewayz.dialects.event_decoder import EventDecoder
 from gatewayz.dialects.events import (
     ArgumentsDelta,
     Begin,
@@ -21,7 +21,6 @@ from gatewayz.dialects.events import (
     Done,
     Ended,
     Event,
-    Failed,
     Pinged,
     SignatureDelta,
     TextDelta,
@@ -29,71 +28,32 @@ from gatewayz.dialects.events import (
     UsageSeen,
 )
 from gatewayz.dialects.form import JsonObject, Target
+from gatewayz.dialects.openai_chat.errors import refuses
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Opaque, Text, Thinking, ToolCall
 from gatewayz.dialects.protocol import Notes
-from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
 
 
-class MessagesDecoder:
+class MessagesDecoder(EventDecoder):
     """feed() every block, end() at the end of input."""
 
     def __init__(self, target: Target, notes: Notes) -> None:
-        self._target = target
+        super().__init__(target)
         self._notes = notes
         self._family = target.family or FAMILY
-        self._parser = SseParser()
         self._index = -1
         self._kind = ""  # of the open block
         self._opaque: JsonObject | None = None  # a server tool's call, until its input is whole
         self._input: list[str] = []
         self._signatures: Signatures = {}
         self._usage: JsonObject = {}
-        self._begun = self._ended = self._over = False
+        self._ended = False
 
-    def feed(self, block: bytes) -> list[Event]:
-        if self._over:
-            return []
-        try:
-            events = self._parser.feed(block)
-        except EventTooLarge:
-            return self._fail("The provider sent an event that is too large.")
-        out: list[Event] = []
-        for event in events:
-            self._take(event, out)
-        return out
+    @property
+    def _complete(self) -> bool:
+        return self._ended
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
-        for event in () if self._over else self._parser.close():
-            self._take(event, out, last=True)
-        if not self._over and not self._ended:
-            out += self._fail(
-                "The provider ended the stream early."
-                if self._begun
-                else "The provider's answer is no event stream."
-            )
-        self._over = True
-        return out
-
-    def _take(self, event: SseEvent, out: list[Event], *, last: bool = False) -> None:
-        if self._over:
-            return
-        try:
-            data = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            if not last:  # half an event at the end of input is a cut, not nonsense
-                out += self._fail("The provider sent an event that is not JSON.")
-            return
-        if type(data) is not dict:
-            out += self._fail("The provider sent an event of an unknown form.")
-            return
-        try:
-            self._read(data, out)
-        except (InvalidRequest, KeyError, TypeError, AttributeError):
-            out += self._fail("The provider sent an event of an unknown form.")
-
-    def _read(self, data: JsonObject, out: list[Event]) -> None:
+    def _read(self, data: JsonObject, name: str | None, out: list[Event]) -> None:
         match data.get("type"):
             case "content_block_delta":
                 self._delta(data["delta"], out)
@@ -111,8 +71,9 @@ class MessagesDecoder:
             case "ping":
                 out.append(Pinged())
             case "error":
-                self._over = True
-                out.append(Failed(decode_error_event(self._target, data)))
+                self._failed(decode_error_event(self._target, data), out)
+            case _ if refuses(data):
+                self._failed(decode_error_event(self._target, data), out)
 
     def _begin(self, message: JsonObject, out: list[Event]) -> None:
         self._begun = True
@@ -259,10 +220,6 @@ class MessagesDecoder:
             self._opaque = None
         self._kind = ""
         out.append(BlockStop(self._index))
-
-    def _fail(self, words: str) -> list[Event]:
-        self._over = True
-        return [Failed(UpstreamBroken(words, provider=self._target.provider))]
 
 
 def _text(value: Any) -> str:

@@ -21,6 +21,7 @@ from gatewayz.dialects.anthropic.wire import (
 )
 from gatewayz.dialects.form import JsonObject, Target, UsageReport
 from gatewayz.dialects.generation import Finish
+from gatewayz.dialects.openai_chat.errors import refuses
 from gatewayz.dialects.passthrough import PassedStream, event_frame
 from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.sse import SseEvent
@@ -61,7 +62,7 @@ class MessagesStream(PassedStream):
     # ------------------------------------------------------------------ input
 
     def _relay(self, item: SseEvent, data: JsonObject) -> bytes:
-        kind = data["type"]
+        kind = data.get("type") or ("error" if refuses(data) else data["type"])
         match kind:
             case "content_block_delta":
                 self._read_delta(data["delta"])

@@ -6,10 +6,11 @@ Input excludes what was read from or written to the cache; output includes think
 from collections.abc import Mapping
 from typing import Any
 
+from gatewayz.dialects.counts import count, table, usage_of
 from gatewayz.dialects.form import JsonObject, UsageReport
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.savings import money_of
-from gatewayz.pricing.usage import MAX_UNITS, Usage
+from gatewayz.pricing.usage import Usage
 
 
 def read_usage(raw: Mapping[str, Any] | None) -> Usage | None:
@@ -18,38 +19,22 @@ def read_usage(raw: Mapping[str, Any] | None) -> Usage | None:
         return None
     if raw.get("input_tokens") is None and raw.get("output_tokens") is None:
         raise InvalidUsage("neither input nor output count")
-    output = _count(raw, "output_tokens")
-    thinking = min(_count(_table(raw, "output_tokens_details"), "thinking_tokens"), output)
-    written = _count(raw, "cache_creation_input_tokens")
-    split = _table(raw, "cache_creation")
-    long_lived = _count(split, "ephemeral_1h_input_tokens")
-    written = max(written, long_lived + _count(split, "ephemeral_5m_input_tokens"))
+    output = count(raw, "output_tokens")
+    thinking = min(count(table(raw, "output_tokens_details"), "thinking_tokens"), output)
+    written = count(raw, "cache_creation_input_tokens")
+    split = table(raw, "cache_creation")
+    long_lived = count(split, "ephemeral_1h_input_tokens")
+    written = max(written, long_lived + count(split, "ephemeral_5m_input_tokens"))
     units = {
-        "input": _count(raw, "input_tokens"),
-        "cache_read": _count(raw, "cache_read_input_tokens"),
+        "input": count(raw, "input_tokens"),
+        "cache_read": count(raw, "cache_read_input_tokens"),
         "cache_write_5m": written - long_lived,
         "cache_write_1h": long_lived,
         "output": output - thinking,
         "reasoning": thinking,
-        "search": _count(_table(raw, "server_tool_use"), "web_search_requests"),
+        "search": count(table(raw, "server_tool_use"), "web_search_requests"),
     }
-    return Usage({name: n for name, n in units.items() if n or name in ("input", "output")})
-
-
-def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = raw.get(name)
-    return value if type(value) is dict else {}
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int:
-    value = raw.get(name)
-    if value is None:
-        return 0
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not 0 <= value <= MAX_UNITS:
-        raise InvalidUsage(f"{name} is no count")
-    return value
+    return usage_of(units)
 
 
 def merge_usage(first: Mapping[str, Any], later: Mapping[str, Any]) -> JsonObject:

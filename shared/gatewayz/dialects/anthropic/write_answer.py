@@ -6,6 +6,7 @@ import orjson
 
 from gatewayz.core.ids import public_id
 from gatewayz.dialects.anthropic import write_blocks as blocks
+from gatewayz.dialects.anthropic.promised import full_block, full_message, full_usage
 from gatewayz.dialects.anthropic.usage import write_usage
 from gatewayz.dialects.anthropic.wire import ID_PREFIX, NAME, write_stop
 from gatewayz.dialects.form import JsonObject, UsageReport
@@ -38,20 +39,24 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
         "type": "message",
         "role": "assistant",
         "model": reply.model,
-        "content": content,
+        "content": [full_block(block, reply.style) for block in content],
         "stop_reason": write_stop(
             finish,
             called_tools=any(isinstance(p, ToolCall) for p in choice.parts),
             refused=any(isinstance(p, Refusal) for p in choice.parts),
         ),
         "stop_sequence": None if finish is None else finish.stop,
-        "usage": write_usage(generation.usage, report, generation.raw_usage if own else None),
+        "usage": full_usage(
+            write_usage(generation.usage, report, generation.raw_usage if own else None),
+            reply.style,
+            report,
+        ),
     }
     if own:
         body.update({k: v for k, v in generation.extras.items() if k not in body})
         if finish is not None and finish.details is not None:
             body["stop_details"] = finish.details
-    return orjson.dumps(body)
+    return orjson.dumps(full_message(body, reply.style))
 
 
 def write_part(part: Part, *, own: bool) -> list[JsonObject]:

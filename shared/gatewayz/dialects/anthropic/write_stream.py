@@ -10,6 +10,7 @@ from gatewayz.core.errors import GatewayError
 from gatewayz.core.ids import public_id
 from gatewayz.dialects.anthropic import write_blocks as blocks
 from gatewayz.dialects.anthropic.errors import error_object
+from gatewayz.dialects.anthropic.promised import full_block, full_message, full_usage
 from gatewayz.dialects.anthropic.usage import write_usage
 from gatewayz.dialects.anthropic.wire import (
     ID_PREFIX,
@@ -52,6 +53,7 @@ class MessagesEncoder:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
+        self._style = reply.style
         self._index = -1
         self._part: Part | None = None  # the open block
         self._signature: list[str] = []
@@ -110,9 +112,9 @@ class MessagesEncoder:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": {**_first_usage(usage), "output_tokens": 1},
+            "usage": full_usage({**_first_usage(usage), "output_tokens": 1}, self._style),
         }
-        return frame("message_start", {"message": message})
+        return frame("message_start", {"message": full_message(message, self._style)})
 
     def _start(self, part: Part) -> bytes:
         """A block opens; what cannot grow is written whole when it closes."""
@@ -147,7 +149,8 @@ class MessagesEncoder:
         self._index += 1
         self._part = part
         self._signature, self._origin, self._identity = [], "", None
-        out = frame("content_block_start", {"index": self._index, "content_block": block})
+        shown = full_block(block, self._style)
+        out = frame("content_block_start", {"index": self._index, "content_block": shown})
         if not self._pinged:
             self._pinged = True
             out += PING
@@ -155,7 +158,8 @@ class MessagesEncoder:
 
     def _whole(self, block: JsonObject) -> bytes:
         self._index += 1
-        start = frame("content_block_start", {"index": self._index, "content_block": block})
+        shown = full_block(block, self._style)
+        start = frame("content_block_start", {"index": self._index, "content_block": shown})
         return start + frame("content_block_stop", {"index": self._index})
 
     def _stop(self) -> bytes:
@@ -195,8 +199,8 @@ class MessagesEncoder:
             reason = _FINISHES.get(finish, reason)
         stop = self._finish.stop if self._finish else None
         fields = {
-            "delta": {"stop_reason": reason, "stop_sequence": stop},
-            "usage": write_usage(usage, report),
+            "delta": full_message({"stop_reason": reason, "stop_sequence": stop}, self._style),
+            "usage": full_usage(write_usage(usage, report), self._style, report),
         }
         return out + frame("message_delta", fields) + MESSAGE_STOP
 

@@ -30,8 +30,7 @@ from gatewayz.dialects.events import Begin, Done, Ended, Event, Failed, UsageSee
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.parts import Opaque
 from gatewayz.dialects.protocol import Notes
-
-UNKNOWN_FORM = "The provider sent an event of an unknown form."
+from gatewayz.dialects.sse import UNKNOWN_FORM
 
 
 class ConverseDecoder:

@@ -7,9 +7,10 @@ inside the output and not told apart.
 from collections.abc import Mapping
 from typing import Any
 
+from gatewayz.dialects.counts import count, stated, usage_of
 from gatewayz.dialects.form import JsonObject
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
-from gatewayz.pricing.usage import MAX_UNITS, Usage
+from gatewayz.pricing.usage import Usage
 
 LONG_TTL = "1h"
 
@@ -26,34 +27,21 @@ def read_usage(raw: Mapping[str, Any] | None) -> Usage | None:
         if type(detail) is not dict:
             continue
         if detail.get("ttl") == LONG_TTL:
-            long_lived += _count(detail, "inputTokens")
+            long_lived += count(detail, "inputTokens")
         else:
-            short_lived += _count(detail, "inputTokens")
-    written = _count(raw, "cacheWriteInputTokens", "cacheWriteInputTokenCount")
+            short_lived += count(detail, "inputTokens")
+    written = count(raw, "cacheWriteInputTokens", "cacheWriteInputTokenCount")
     written = max(written, long_lived + short_lived)
     units = {
-        "input": _count(raw, "inputTokens"),
-        "cache_read": _count(raw, "cacheReadInputTokens", "cacheReadInputTokenCount"),
+        "input": count(raw, "inputTokens"),
+        "cache_read": count(raw, "cacheReadInputTokens", "cacheReadInputTokenCount"),
         "cache_write_5m": written - long_lived,
         "cache_write_1h": long_lived,
-        "output": _count(raw, "outputTokens"),
+        "output": count(raw, "outputTokens"),
     }
-    return Usage({name: n for name, n in units.items() if n or name in ("input", "output")})
+    return usage_of(units)
 
 
 def read_counts(value: Any) -> tuple[Usage | None, JsonObject | None]:
-    """What is billed and what was written; no usage with something written: it cannot be true."""
-    raw = value if type(value) is dict and value else None
-    try:
-        return read_usage(raw), raw
-    except InvalidUsage:
-        return None, raw
-
-
-def _count(raw: Mapping[str, Any], *names: str) -> int:
-    value = next((raw[name] for name in names if raw.get(name) is not None), 0)
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not 0 <= value <= MAX_UNITS:
-        raise InvalidUsage(f"{names[0]} is no count")
-    return value
+    """What is billed and what was written."""
+    return stated(value, read_usage)

@@ -5,88 +5,45 @@ A plan before calls is a thought. Sources come while their text is still growing
 
 from typing import Any
 
-import orjson
-
-from gatewayz.core.errors import UpstreamBroken, UpstreamError
 from gatewayz.dialects.blocks import Blocks
 from gatewayz.dialects.cohere.citations import is_in_text, read_citation
 from gatewayz.dialects.cohere.errors import decode_error_object, decode_failed_finish
 from gatewayz.dialects.cohere.read_answer import read_call, words
 from gatewayz.dialects.cohere.usage import read_counts
 from gatewayz.dialects.cohere.wire import FAILED_FINISHES, NAME, read_finish, read_logprobs
-from gatewayz.dialects.events import Begin, Done, Ended, Event, Failed, UsageSeen
+from gatewayz.dialects.event_decoder import EventDecoder
+from gatewayz.dialects.events import Begin, Done, Ended, Event, UsageSeen
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.protocol import Notes
-from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
+from gatewayz.dialects.sse import ENDED_EARLY
 
 UNKNOWN_FORM = "The provider sent an event of an unknown form."
 _PLAN = "plan"
 _DONE = b"[DONE]"
 
 
-class CohereDecoder:
+class CohereDecoder(EventDecoder):
     """feed() every block, end() at the end of input."""
 
     def __init__(self, target: Target, notes: Notes) -> None:
-        self._target = target
+        super().__init__(target)
         self._notes = notes
-        self._parser = SseParser()
         self._blocks = Blocks()
-        self._begun = self._ended = self._over = False
+        self._ended = False
 
-    def feed(self, block: bytes) -> list[Event]:
-        if self._over:
-            return []
-        out: list[Event] = []
-        try:
-            events = self._parser.feed(block)
-        except EventTooLarge:
-            self._fail("The provider sent an event that is too large.", out)
-            return out
-        for event in events:
-            self._take(event, out)
-        return out
+    @property
+    def _complete(self) -> bool:
+        return self._ended
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
-        for event in () if self._over else self._parser.close():
-            self._take(event, out, last=True)
-        if not self._over and not self._ended:
-            self._fail(
-                "The provider ended the stream early."
-                if self._begun
-                else "The provider's answer is no event stream.",
-                out,
-            )
-        self._over = True
-        return out
-
-    def _take(self, event: SseEvent, out: list[Event], *, last: bool = False) -> None:
-        if self._over:
-            return
-        if event.data == _DONE:
-            self._done(out)
-            return
-        try:
-            data = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            if not last:  # half an event at the end of input is a cut, not nonsense
-                self._fail("The provider sent an event that is not JSON.", out)
-            return
-        try:
-            self._read(data.get("type") or event.event, data, out)
-        except (KeyError, TypeError, AttributeError, IndexError):
-            self._fail(UNKNOWN_FORM, out)
-
-    def _done(self, out: list[Event]) -> None:
+    def _say_done(self, out: list[Event]) -> None:
         if self._ended:
             self._over = True
             out.append(Done())
         else:
-            self._fail("The provider ended the stream early.", out)
+            self._broke(ENDED_EARLY, out)
 
-    def _read(self, kind: Any, data: JsonObject, out: list[Event]) -> None:
-        match kind:
+    def _read(self, data: JsonObject, name: str | None, out: list[Event]) -> None:
+        match data.get("type") or name:
             case "content-start" | "content-delta":
                 self._content(data, out)
             case "tool-call-delta":
@@ -139,13 +96,6 @@ class CohereDecoder:
             self._blocks.close(out)
             self._ended = True
             out.append(Ended(finish))
-
-    def _failed(self, error: UpstreamError, out: list[Event]) -> None:
-        self._over = True
-        out.append(Failed(error))
-
-    def _fail(self, text: str, out: list[Event]) -> None:
-        self._failed(UpstreamBroken(text, provider=self._target.provider), out)
 
 
 def _only(value: Any) -> JsonObject:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from gatewayz.core.errors import GatewayError, InvalidRequest
 from gatewayz.dialects.checks import wrong
 from gatewayz.dialects.cohere.write_error import encode_cohere_error
-from gatewayz.dialects.embeddings.form import EmbeddingsRequest, Item, Vectors
+from gatewayz.dialects.embeddings.batches import Batches
+from gatewayz.dialects.embeddings.form import DTYPES, EmbeddingsRequest, Item, Vectors
 from gatewayz.dialects.embeddings.read_request import read_cohere, read_openai
 from gatewayz.dialects.embeddings.wires import WIRES, taken
 from gatewayz.dialects.embeddings.write_answer import write_cohere, write_openai
@@ -58,12 +59,7 @@ class EmbeddingsCall:
 
     def check(self, place: Place) -> None:
         request, features = self._request, taken(place)
-        most = place.endpoint.max_items
-        if most is not None and len(request.items) > most:
-            raise InvalidRequest(
-                f"'{place.model}' takes at most {most} inputs at once, not {len(request.items)}.",
-                param=request.name("input"),
-            )
+        self._check_types(place)
         if request.has_tokens and "tokens" not in features:
             raise place.refuse(request.name("input"), "token ids; send text")
         image = next(iter(request.images), None)
@@ -76,6 +72,18 @@ class EmbeddingsCall:
                 f"An input does not fit: '{place.model}' takes {context} tokens of each.",
                 code="context_length_exceeded",
                 param=request.name("input"),
+            )
+
+    def _check_types(self, place: Place) -> None:
+        numbers, wire = self._request.numbers, WIRES[place.endpoint.wire]
+        lacking = next(
+            (kind for kind in numbers if kind in DTYPES and DTYPES[kind] not in taken(place)), None
+        )
+        if lacking is not None:
+            raise place.refuse(self._request.name("output_dtype"), f"vectors of {lacking}")
+        if len(numbers) > 1 and not wire.several:
+            raise place.refuse(
+                self._request.name("output_dtype"), "several kinds of numbers at once"
             )
 
     def _check_dimensions(self, place: Place, wanted: int | None) -> None:
@@ -119,8 +127,21 @@ class EmbeddingsCall:
         items = tuple(filled(item) for item in self._request.items)
         self._request = replace(self._request, items=items)
 
-    def exchange(self, place: Place, reply: Reply) -> OneShotExchange[Vectors]:
-        request, wire = self._request, WIRES[place.endpoint.wire]
+    def exchange(self, place: Place, reply: Reply) -> OneShotExchange[Vectors] | Batches:
+        request, most = self._request, WIRES[place.endpoint.wire].most(place)
+        count = len(request.items)
+        if most is None or count <= most:
+            return self._one(request, place, reply)
+        pieces = [request.items[start : start + most] for start in range(0, count, most)]
+        calls = tuple(self._one(replace(request, items=p), place, reply) for p in pieces)
+        return Batches(
+            calls, lambda answer, report: self._form.write(answer, request, reply, report)
+        )
+
+    def _one(
+        self, request: EmbeddingsRequest, place: Place, reply: Reply
+    ) -> OneShotExchange[Vectors]:
+        wire = WIRES[place.endpoint.wire]
         return OneShotExchange(
             wire.write(request, place),
             place.target,

@@ -8,7 +8,7 @@ import base64
 import binascii
 import struct
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -18,7 +18,16 @@ from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.pricing.usage import Usage
 
 Encoding = Literal["float", "base64"]
+FLOAT, BASE64 = "float", "base64"
 FLOAT_BYTES = 4
+# Kinds of numbers besides floats → the feature that a provider has with them.
+DTYPES: Mapping[str, str] = {
+    "int8": "int8",
+    "uint8": "int8",
+    "binary": "binary",
+    "ubinary": "binary",
+}
+BITS = 8  # numbers of a binary vector in one of its bytes
 
 
 class Piece(NamedTuple):
@@ -36,13 +45,14 @@ Vector: TypeAlias = "list[float] | str"
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
     """`items`: texts, lists of token ids, or mixtures of pieces. `truncate`: whether a provider
-    may cut an input that is too long; None leaves it to the provider. `extras`: fields beyond
-    the form, for providers of the client's own protocol. `names`: its words for fields, by ours.
+    may cut an input that is too long; None leaves it to the provider. `types`: in which the
+    vectors are shown; floats may be shown as base64. `extras`: fields beyond the form, for
+    providers of the client's own protocol. `names`: its words for fields, by ours.
     """
 
     model: str
     items: tuple[Item, ...]
-    encoding: Encoding = "float"
+    types: tuple[str, ...] = (FLOAT,)
     dimensions: int | None = None
     input_type: str | None = None
     truncate: bool | None = None
@@ -56,6 +66,16 @@ class EmbeddingsRequest:
         return dict(self.names).get(ours, ours)
 
     @property
+    def encoding(self) -> Encoding:
+        """How floats may come, so that they need not be written anew."""
+        return "base64" if self.types == (BASE64,) else "float"
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The kinds of numbers that a provider is asked for."""
+        return tuple(dict.fromkeys(FLOAT if t == BASE64 else t for t in self.types))
+
+    @property
     def has_tokens(self) -> bool:
         return any(type(item) is list for item in self.items)
 
@@ -67,27 +87,39 @@ class EmbeddingsRequest:
 
 
 class Vectors(Result):
-    """The answer: one vector for each item, in their order."""
+    """The answer: by kind of number, one vector for each item, in their order."""
 
-    __slots__ = ("vectors",)
+    __slots__ = ("by_kind",)
 
     def __init__(
         self,
-        vectors: list[Vector],
+        by_kind: Mapping[str, list[Vector]],
         usage: Usage | InvalidUsage | None,
         stated_cost: Any = None,
     ) -> None:
         super().__init__(usage, stated_cost)
-        self.vectors = vectors
+        self.by_kind = by_kind
+
+    def shown(self, kind: str) -> list[Vector]:
+        """Those of one of the request's types."""
+        if kind in DTYPES:
+            return self.by_kind[kind]
+        encoding: Encoding = "base64" if kind == BASE64 else "float"
+        return [encoded(vector, encoding) for vector in self.by_kind[FLOAT]]
 
 
-def checked(vectors: Iterable[Any], request: EmbeddingsRequest) -> list[Vector]:
+def checked(vectors: Iterable[Any], request: EmbeddingsRequest, kind: str = FLOAT) -> list[Vector]:
     """The vectors of an answer; ValueError or TypeError when one is none or some are missing."""
     read = list(vectors)
     lengths = {_length(vector) for vector in read}
     if len(read) != len(request.items) or len(lengths) != 1:
         raise ValueError("other vectors than were asked for")
-    if request.dimensions not in (None, *lengths):
+    wanted = request.dimensions
+    if wanted is not None and DTYPES.get(kind) == "binary":
+        wanted = -(-wanted // BITS)
+    if kind in DTYPES and any(type(number) is not int for vector in read for number in vector):
+        raise ValueError("no whole numbers")
+    if wanted not in (None, *lengths):
         # A server that ignores the wish gives vectors that fit nothing its caller has.
         raise ValueError("vectors of another length than was asked for")
     return read

@@ -7,7 +7,14 @@ Guarantees that whatever is wrong is InvalidRequest naming the field; unknown fi
 from typing import Any
 
 from gatewayz.dialects.checks import array, integer, needed_text, table, text, texts, wrong
-from gatewayz.dialects.embeddings.form import EmbeddingsRequest, Encoding, Item, Piece
+from gatewayz.dialects.embeddings.form import (
+    BASE64,
+    DTYPES,
+    FLOAT,
+    EmbeddingsRequest,
+    Item,
+    Piece,
+)
 from gatewayz.dialects.form import JsonObject
 from gatewayz.dialects.openai_chat.request import (
     GATEWAY_FIELDS,
@@ -40,8 +47,9 @@ INPUT_TYPES = {
     "semantic_similarity": "similarity",
 }
 _KNOWN = frozenset(
-    {"model", "input", "encoding_format", "dimensions", "input_type", "user", "session_id"}
-)
+    {"model", "input", "encoding_format", "output_dtype", "dimensions", "input_type", "user",
+     "session_id"}
+)  # fmt: skip
 _COHERE_KNOWN = frozenset(
     {"model", "texts", "images", "inputs", "input_type", "embedding_types", "output_dimension",
      "truncate"}
@@ -50,6 +58,7 @@ _COHERE_NAMES = (
     ("input", "texts"),
     ("dimensions", "output_dimension"),
     ("encoding_format", "embedding_types"),
+    ("output_dtype", "embedding_types"),
 )
 
 
@@ -58,10 +67,15 @@ def read_openai(body: JsonObject) -> EmbeddingsRequest:
     encoding = text(body, "encoding_format")
     if encoding not in (None, *ENCODINGS):
         raise wrong("encoding_format", "must be 'float' or 'base64'")
+    dtype = text(body, "output_dtype")
+    if dtype not in (None, "float", *DTYPES):
+        raise wrong("output_dtype", f"must be one of float, {', '.join(DTYPES)}")
+    # Whole numbers are told as they are: the SDK that asks for base64 unasked reads lists too.
+    shown = dtype if dtype in DTYPES else encoding
     return EmbeddingsRequest(
         model=model_of(body),
         items=_items(body.get("input")),
-        encoding="base64" if encoding == "base64" else "float",
+        types=(shown or FLOAT,),
         dimensions=integer(body, "dimensions", low=1, high=MAX_DIMENSIONS),
         input_type=_input_type(body),
         user=text(body, "user", most=MAX_USER_CHARS),
@@ -95,7 +109,7 @@ def read_cohere(body: JsonObject) -> EmbeddingsRequest:
     return EmbeddingsRequest(
         model=model_of(body),
         items=tuple(items),
-        encoding=_embedding_type(body),
+        types=_embedding_types(body),
         dimensions=integer(body, "output_dimension", low=1, high=MAX_DIMENSIONS),
         input_type=_input_type(body),
         # By its own rule END is what happens when nothing is said.
@@ -113,11 +127,12 @@ def model_of(body: JsonObject) -> str:
     return model
 
 
-def _embedding_type(body: JsonObject) -> Encoding:
-    wanted = texts(body, "embedding_types") or ("float",)
-    if wanted not in (("float",), ("base64",)):
-        raise wrong("embedding_types", "must be ['float'] or ['base64'] here")
-    return wanted[0]
+def _embedding_types(body: JsonObject) -> tuple[str, ...]:
+    wanted = texts(body, "embedding_types") or (FLOAT,)
+    known = (FLOAT, BASE64, *DTYPES)
+    if any(each not in known for each in wanted):
+        raise wrong("embedding_types", f"must hold some of {', '.join(known)}")
+    return tuple(dict.fromkeys(wanted))
 
 
 def _input_type(body: JsonObject) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gatewayz.dialects.embeddings.form import (
+    FLOAT,
     EmbeddingsRequest,
     Item,
     Piece,
@@ -23,10 +24,16 @@ from gatewayz.pricing.usage import Usage
 
 class Wire(Protocol):
     """One protocol. `takes`: the features it has unless a provider's row says otherwise.
-    `bytes_only`: it takes images as data, no addresses of them."""
+    `bytes_only`: it takes images as data, no addresses of them. `several`: it gives several kinds
+    of numbers at once."""
 
     takes: frozenset[str]
     bytes_only: bool
+    several: bool
+
+    def most(self, place: Place) -> int | None:
+        """How many inputs one call may have."""
+        ...
 
     def write(self, request: EmbeddingsRequest, place: Place) -> HttpRequest: ...
     def read(self, body: Any, request: EmbeddingsRequest, place: Place) -> Vectors: ...
@@ -72,11 +79,26 @@ def _foreign(request: EmbeddingsRequest, form: str) -> tuple[str, ...]:
     return () if request.form == form else tuple(request.extras)
 
 
-class OpenAi:
+class _Batched:
+    """How many inputs a call has is for the row to say."""
+
+    bytes_only = False
+    several = False
+
+    def most(self, place: Place) -> int | None:
+        return place.endpoint.max_items
+
+
+def _kind(request: EmbeddingsRequest) -> str:
+    """The only kind of numbers that is asked for."""
+    return request.numbers[0]
+
+
+class OpenAi(_Batched):
     """POST …/embeddings, which most providers and local servers have."""
 
     takes = frozenset({"base64", "tokens", "dimensions", "user"})
-    bytes_only = False
+    dtype = "output_dtype"
 
     def write(self, request: EmbeddingsRequest, place: Place) -> HttpRequest:
         options, dropped = _common(request, place)
@@ -90,6 +112,8 @@ class OpenAi:
         }
         if request.encoding == "base64" and "base64" in taken(place):
             body["encoding_format"] = "base64"
+        if _kind(request) != FLOAT:
+            body[self.dtype] = _kind(request)
         return request_of("/embeddings", body, place, (*dropped, *_foreign(request, "openai")))
 
     def _item(self, item: Item, place: Place) -> Any:
@@ -103,9 +127,9 @@ class OpenAi:
         vectors: list[Any] = [None] * len(data)
         for position, entry in enumerate(data):
             vectors[entry.get("index", position)] = entry["embedding"]
-        usage = body.get("usage")
+        usage, kind = body.get("usage"), _kind(request)
         return Vectors(
-            checked(vectors, request),
+            {kind: checked(vectors, request, kind)},
             stated(lambda: self.used(usage, place)),
             find_cost(body, place.target.usage),
         )
@@ -117,7 +141,8 @@ class OpenAi:
 class Jina(OpenAi):
     """OpenAI's, where an input is a text or one image."""
 
-    takes = frozenset({"base64", "dimensions", "input_type"})
+    takes = frozenset({"base64", "dimensions", "input_type", "binary"})
+    dtype = "embedding_type"
 
     def _item(self, item: Item, place: Place) -> Any:
         text = _joined(item)
@@ -133,7 +158,7 @@ class Jina(OpenAi):
 class Voyage(OpenAi):
     """OpenAI's for texts; mixtures of text and images have a path of their own."""
 
-    takes = frozenset({"base64", "dimensions", "input_type"})
+    takes = frozenset({"base64", "dimensions", "input_type", "int8", "binary"})
 
     def write(self, request: EmbeddingsRequest, place: Place) -> HttpRequest:
         options, dropped = _common(request, place)
@@ -149,6 +174,8 @@ class Voyage(OpenAi):
         mixed = "multimodal" in place.target.native_id
         if request.encoding == "base64":
             body["output_encoding" if mixed else "encoding_format"] = "base64"
+        if _kind(request) != FLOAT:
+            body[self.dtype] = _kind(request)
         if mixed:
             body["inputs"] = [{"content": self._parts(item)} for item in request.items]
             return request_of("/multimodalembeddings", body, place, dropped)
@@ -172,21 +199,21 @@ class Voyage(OpenAi):
         return Usage({"input": total}) if total else None
 
 
-class Cohere:
+class Cohere(_Batched):
     """POST /v2/embed."""
 
-    takes = frozenset({"base64", "dimensions", "input_type", "images"})
+    takes = frozenset({"base64", "dimensions", "input_type", "images", "int8", "binary"})
     bytes_only = True
+    several = True
 
     def write(self, request: EmbeddingsRequest, place: Place) -> HttpRequest:
         options, dropped = _common(request, place)
-        form = "base64" if request.encoding == "base64" else "float"
         body: JsonObject = {
             **(request.extras if request.form == "cohere" else {}),
             "model": place.target.native_id,
             # It has no default, and a text that is not called a query is a document.
             "input_type": options.get("input_type") or COHERE_WORDS["document"],
-            "embedding_types": [form],
+            "embedding_types": [self._type(kind, request) for kind in request.numbers],
         }
         body["input_type"] = COHERE_WORDS.get(body["input_type"], body["input_type"])
         if "dimensions" in options:
@@ -201,9 +228,19 @@ class Cohere:
 
     def read(self, body: Any, request: EmbeddingsRequest, place: Place) -> Vectors:
         held = body["embeddings"]
-        vectors = held.get("base64") or held["float"] if type(held) is dict else held
+        held = held if type(held) is dict else {FLOAT: held}
         billed = (body.get("meta") or {}).get("billed_units")
-        return Vectors(checked(vectors, request), stated(lambda: self._used(billed, place)))
+        return Vectors(
+            {
+                kind: checked(held.get(self._type(kind, request)) or held[kind], request, kind)
+                for kind in request.numbers
+            },
+            stated(lambda: self._used(billed, place)),
+        )
+
+    def _type(self, kind: str, request: EmbeddingsRequest) -> str:
+        """Floats come as they are shown."""
+        return request.encoding if kind == FLOAT else kind
 
     def _used(self, billed: Any, place: Place) -> Usage | None:
         text, images = count(billed, "input_tokens"), count(billed, "image_tokens")
@@ -217,7 +254,7 @@ COHERE_WORDS: Mapping[str, str] = {
 }
 
 
-class Google:
+class Google(_Batched):
     """POST …:batchEmbedContents."""
 
     takes = frozenset({"dimensions", "input_type"})
@@ -255,7 +292,7 @@ class Google:
     def read(self, body: Any, request: EmbeddingsRequest, place: Place) -> Vectors:
         vectors = [entry["values"] for entry in body["embeddings"]]
         usage = body.get("usageMetadata")
-        return Vectors(checked(vectors, request), stated(lambda: self._used(usage, place)))
+        return Vectors({FLOAT: checked(vectors, request)}, stated(lambda: self._used(usage, place)))
 
     def _used(self, usage: Any, place: Place) -> Usage | None:
         total = count(usage, "promptTokenCount", "totalTokenCount")
@@ -264,6 +301,45 @@ class Google:
         details = [d for d in usage.get("promptTokensDetails") or () if type(d) is dict]
         images = sum(count(d, "tokenCount") or 0 for d in details if d.get("modality") == "IMAGE")
         return split(total - min(total, images), min(total, images), place)
+
+
+class Vertex(_Batched):
+    """POST …:predict of the same models at their owner's cloud."""
+
+    takes = frozenset({"dimensions", "input_type"})
+
+    def most(self, place: Place) -> int | None:
+        """The newer models take one at a time."""
+        return 1 if place.target.native_id.startswith("gemini") else place.endpoint.max_items
+
+    def write(self, request: EmbeddingsRequest, place: Place) -> HttpRequest:
+        options, dropped = _common(request, place)
+        shared: JsonObject = {}
+        if "input_type" in options:
+            word = options["input_type"]
+            shared["task_type"] = GOOGLE_WORDS.get(word, word.upper())
+        body: JsonObject = {
+            "instances": [{"content": _joined(item), **shared} for item in request.items]
+        }
+        parameters: JsonObject = {}
+        if "dimensions" in options:
+            parameters["outputDimensionality"] = options["dimensions"]
+        if request.truncate is not None:
+            parameters["autoTruncate"] = request.truncate
+        if parameters:
+            body["parameters"] = parameters
+        path = "/models/{model}:predict"
+        return request_of(path, body, place, (*dropped, *request.extras))
+
+    def read(self, body: Any, request: EmbeddingsRequest, place: Place) -> Vectors:
+        found = [entry["embeddings"] for entry in body["predictions"]]
+        vectors = checked((entry["values"] for entry in found), request)
+        return Vectors({FLOAT: vectors}, stated(lambda: self._used(found)))
+
+    def _used(self, found: list[Any]) -> Usage | None:
+        counts = [count(entry.get("statistics"), "token_count") for entry in found]
+        known = [each for each in counts if each is not None]
+        return Usage({"input": sum(known)}) if known and len(known) == len(counts) else None
 
 
 GOOGLE_WORDS: Mapping[str, str] = {
@@ -291,5 +367,6 @@ WIRES: Mapping[str, Wire] = {
     "cohere": Cohere(),
     "google": Google(),
     "jina": Jina(),
+    "vertex": Vertex(),
     "voyage": Voyage(),
 }

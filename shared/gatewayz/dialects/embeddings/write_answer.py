@@ -4,7 +4,7 @@ import orjson
 
 from gatewayz.core.ids import public_id
 from gatewayz.core.money import usd_number
-from gatewayz.dialects.embeddings.form import EmbeddingsRequest, Vectors, encoded
+from gatewayz.dialects.embeddings.form import EmbeddingsRequest, Vectors
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
 from gatewayz.dialects.protocol import Reply
 
@@ -17,8 +17,8 @@ def write_openai(
     if reply.style == "openrouter":
         body |= {"id": public_id(reply.request_id, "gen-"), "provider": reply.provider}
     body["data"] = [
-        {"object": "embedding", "index": index, "embedding": encoded(vector, request.encoding)}
-        for index, vector in enumerate(answer.vectors)
+        {"object": "embedding", "index": index, "embedding": vector}
+        for index, vector in enumerate(answer.shown(request.types[0]))
     ]
     body["model"] = reply.model
     body["usage"] = usage_object(report, reply.style)
@@ -37,9 +37,7 @@ def write_cohere(
     body: JsonObject = {
         "id": public_id(reply.request_id, "gen-"),
         "response_type": "embeddings_by_type",
-        "embeddings": {
-            request.encoding: [encoded(vector, request.encoding) for vector in answer.vectors]
-        },
+        "embeddings": {kind: answer.shown(kind) for kind in request.types},
         "texts": texts,
         "meta": {"api_version": {"version": "2"}, "billed_units": billed},
         "model": reply.model,
@@ -68,7 +66,7 @@ def money_fields(report: UsageReport, style: Style) -> JsonObject:
     upstream = report.upstream_cost_nanos
     fields: JsonObject = {"estimated": True} if report.estimated else {}
     if style == "openrouter":
-        fields["is_byok"] = False
+        fields["is_byok"] = report.byok
     fields["cost"] = usd_number(report.cost_nanos)
     fields["cost_details"] = {
         "upstream_inference_cost": None if upstream is None else usd_number(upstream)

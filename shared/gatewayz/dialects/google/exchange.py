@@ -18,6 +18,7 @@ from gatewayz.dialects.form import JsonObject, Style, Target
 from gatewayz.dialects.google.answer import decode_answer, encode_answer
 from gatewayz.dialects.google.array import ARRAY_KEEPALIVE, ARRAY_TYPE, ArrayStream, array_of
 from gatewayz.dialects.google.codec import GOOGLE
+from gatewayz.dialects.google.count import decode_count, encode_count
 from gatewayz.dialects.google.errors import decode_error, encode_error
 from gatewayz.dialects.google.request import forward_request, passes
 from gatewayz.dialects.google.stream import GoogleArrayStream, GoogleStream
@@ -64,9 +65,9 @@ class GoogleCall(HoldsMedia):
     ) -> None:
         self.counts = counts
         self._body = body
-        read = GOOGLE.decode_count if counts else GOOGLE.decode_request
-        self._form = form = read(body, headers)
+        self._form = form = decode_count(body) if counts else GOOGLE.decode_request(body, headers)
         self._array = array
+        self.stream_as = ArrayStream if array else TranslatedStream
         self.keepalive = ARRAY_KEEPALIVE if array else KEEPALIVE
         self.stream_type = ARRAY_TYPE if array else EVENT_STREAM
         self.model = form.model
@@ -78,7 +79,7 @@ class GoogleCall(HoldsMedia):
         self.session = form.session
 
     def encode_count(self, tokens: int) -> bytes:
-        return GOOGLE.encode_count(tokens)
+        return encode_count(tokens)
 
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken
+from gatewayz.dialects.counts import stated
 from gatewayz.dialects.custom_tools import restore
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Choice, Finish, Generation
@@ -16,7 +17,6 @@ from gatewayz.dialects.google.logprobs import read_logprobs
 from gatewayz.dialects.google.read_parts import read_part
 from gatewayz.dialects.google.usage import read_usage
 from gatewayz.dialects.google.wire import FAILED_FINISHES, FAMILY, NAME, items, read_finish, said
-from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.dialects.parts import Part, Text, ToolCall
 from gatewayz.dialects.protocol import Notes
 from gatewayz.pricing.usage import Usage
@@ -85,12 +85,7 @@ def blocked(body: JsonObject) -> Finish | None:
 
 def read_counts(raw: Any) -> tuple[Usage | None, JsonObject | None]:
     """usageMetadata as counts, None if they cannot be true, and as it came."""
-    if type(raw) is not dict or not raw:
-        return None, None
-    try:
-        return read_usage(raw), raw
-    except InvalidUsage:
-        return None, raw
+    return stated(raw, read_usage)
 
 
 def id_prefix(body: JsonObject, raw: bytes) -> str:

@@ -41,9 +41,7 @@ from gatewayz.dialects.google.read_parts import read_part
 from gatewayz.dialects.google.wire import FAILED_FINISHES, FAMILY, NAME, items, read_finish
 from gatewayz.dialects.parts import Part, Text, Thinking, ToolCall
 from gatewayz.dialects.protocol import Notes
-from gatewayz.dialects.sse import EventTooLarge
-
-UNKNOWN_FORM = "The provider sent an event of an unknown form."
+from gatewayz.dialects.sse import UNKNOWN_FORM, EventTooLarge
 
 
 class _Choice:

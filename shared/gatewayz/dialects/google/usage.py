@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewayz.core.money import usd_number
+from gatewayz.dialects.counts import count, usage_of
 from gatewayz.dialects.form import JsonObject, UsageReport
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
-from gatewayz.pricing.usage import MAX_UNITS, Usage
+from gatewayz.pricing.usage import Usage
 
 _TOTALS = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount")
 
@@ -21,10 +22,10 @@ def read_usage(raw: Mapping[str, Any] | None) -> Usage | None:
         return None
     if all(raw.get(name) is None for name in _TOTALS):
         raise InvalidUsage("neither input nor output count")
-    prompt, written = _count(raw, "promptTokenCount"), _count(raw, "candidatesTokenCount")
-    thoughts, tools = _count(raw, "thoughtsTokenCount"), _count(raw, "toolUsePromptTokenCount")
-    cached = min(_count(raw, "cachedContentTokenCount"), prompt)
-    total = _count(raw, "totalTokenCount")
+    prompt, written = count(raw, "promptTokenCount"), count(raw, "candidatesTokenCount")
+    thoughts, tools = count(raw, "thoughtsTokenCount"), count(raw, "toolUsePromptTokenCount")
+    cached = min(count(raw, "cachedContentTokenCount"), prompt)
+    total = count(raw, "totalTokenCount")
     if thoughts and thoughts <= written and total == prompt + written + tools:
         written -= thoughts  # they are inside after all
     heard = _modality(raw, "promptTokensDetails", "AUDIO")
@@ -41,7 +42,7 @@ def read_usage(raw: Mapping[str, Any] | None) -> Usage | None:
         "audio_out": spoken,
         "image_out": drawn,
     }
-    return Usage({name: n for name, n in units.items() if n or name in ("input", "output")})
+    return usage_of(units)
 
 
 def _modality(raw: Mapping[str, Any], name: str, modality: str) -> int:
@@ -49,18 +50,7 @@ def _modality(raw: Mapping[str, Any], name: str, modality: str) -> int:
     if type(details) is not list:
         return 0
     found = (item for item in details if type(item) is dict and item.get("modality") == modality)
-    return sum(_count(item, "tokenCount") for item in found)
-
-
-def _count(raw: Mapping[str, Any], name: str) -> int:
-    value = raw.get(name)
-    if value is None:
-        return 0
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not 0 <= value <= MAX_UNITS:
-        raise InvalidUsage(f"{name} is no count")
-    return value
+    return sum(count(item, "tokenCount") for item in found)
 
 
 def write_usage(

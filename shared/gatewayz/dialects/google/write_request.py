@@ -28,6 +28,7 @@ from gatewayz.dialects.names import safe_name
 from gatewayz.dialects.parts import Extras, Opaque, ToolCall
 from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.rules import apply_rules, drop_fields
+from gatewayz.dialects.speech import FILE, SAMPLES, speech_for_google, take_speech
 from gatewayz.dialects.web_search import as_google, take_search
 
 # Flags of an offer or its provider's row.
@@ -62,6 +63,7 @@ class _Writer:
         request, self.custom = as_functions(request)
         self.own = request.dialect == NAME
         self.search, request = (None, request) if self.own else take_search(request)
+        self.speech, request = (None, request) if self.own else take_speech(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
@@ -89,6 +91,7 @@ class _Writer:
                 body["serviceTier"] = request.service_tier
             self._write_extras(body, config)
         else:
+            self._write_speech(config)
             self.losses.leave_extras(_take_modalities(request.extras, config))
         taken = {*_SAMPLING, "tools", "tool_choice", "max_output_tokens", "top_k", "stop", "seed"}
         taken |= {"n", "top_logprobs", "response_format", "reasoning"}
@@ -103,8 +106,22 @@ class _Writer:
             write_path(self.target, method),
             dump(body),
             dropped=self.losses.names,
-            notes=Notes({sent: name for name, sent in self.names.items()}, custom=self.custom),
+            notes=Notes(
+                {sent: name for name, sent in self.names.items()},
+                custom=self.custom,
+                audio=self.speech.format if self.speech is not None else "",
+            ),
         )
+
+    def _write_speech(self, config: JsonObject) -> None:
+        speech = self.speech
+        if speech is None:
+            return
+        given = (SAMPLES,) if self.request.stream else (SAMPLES, FILE)
+        if speech.format not in given:
+            what = f"Only {' and '.join(given)} can be given."
+            raise self.losses.refuse(speech.where, what)
+        config |= speech_for_google(speech)
 
     def _write_extras(self, body: JsonObject, config: JsonObject) -> None:
         for name, value in self.request.extras.items():

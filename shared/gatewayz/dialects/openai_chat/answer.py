@@ -11,7 +11,7 @@ import orjson
 
 from gatewayz.core.errors import UpstreamBroken
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
-from gatewayz.dialects.openai_chat.errors import decode_error_object
+from gatewayz.dialects.openai_chat.errors import decode_error_object, refuses
 from gatewayz.dialects.openai_chat.frames import created_s
 from gatewayz.dialects.openai_chat.mend import (
     FAILED_REASONS,
@@ -73,7 +73,7 @@ def decode_answer(
     if type(body) is not dict:
         raise UpstreamBroken(NO_COMPLETION, provider=provider)
     choices = body.get("choices")
-    if body.get("error") or body.get("object") == "error":
+    if refuses(body):
         raise decode_error_object(provider, body, error_map)
     if type(choices) is not list or not choices:
         raise UpstreamBroken(NO_COMPLETION, provider=provider)

@@ -25,7 +25,17 @@ from gatewayz.dialects.openai_chat.mend import ToolCalls, mend_content
 from gatewayz.dialects.openai_chat.read_message import read_citation, read_signature
 from gatewayz.dialects.openai_chat.think_tags import for_quirks
 from gatewayz.dialects.openai_chat.thoughts import read_numbered
-from gatewayz.dialects.parts import Image, RedactedThinking, Refusal, Text, Thinking, ToolCall
+from gatewayz.dialects.parts import (
+    Audio,
+    Image,
+    RedactedThinking,
+    Refusal,
+    Source,
+    Text,
+    Thinking,
+    ToolCall,
+)
+from gatewayz.dialects.speech import MIME, SAMPLES
 
 
 class _Call:
@@ -117,11 +127,23 @@ class Blocks:
         for item in _list(delta.get("annotations")):
             if (citation := read_citation(item)) and self._open == "text":
                 self._out.append(CitationDelta(self._index, citation, self._choice))
+        sound = delta.get("audio")
+        if type(sound) is dict:
+            self._sound(sound)
         for item in _list(delta.get("images")):
             held = item.get("image_url") if type(item) is dict else None
             if type(held) is dict and type(held.get("url")) is str:
                 self._start("image", Image(read_source(held["url"])))
                 self._stop()
+
+    def _sound(self, sound: JsonObject) -> None:
+        """A piece of what is spoken, or of its text; in streams there are only raw samples."""
+        data, told = sound.get("data"), sound.get("transcript")
+        if told and type(told) is str:
+            self._text(told, None)
+        if data and type(data) is str:
+            self._start("audio", Audio(Source("data", data, MIME), SAMPLES))
+            self._stop()
 
     def _think(self, delta: JsonObject) -> None:
         for number, part in read_numbered(delta, self._family):

@@ -120,6 +120,15 @@ def decode_error_object(
     return _classify(provider, status, names, {}, error_map or {})
 
 
+def refuses(body: JsonObject) -> bool:
+    """Whether an answer of status 200 says that it is none: by an error object, or by a status of
+    its own (`base_resp`)."""
+    if body.get("error") or body.get("object") == "error":
+        return True
+    status = body.get("base_resp")
+    return type(status) is dict and bool(status.get("status_code"))
+
+
 class _Names:
     """What an error body says: its codes, its text and, sometimes, its own HTTP status."""
 
@@ -142,6 +151,8 @@ def _names(body: Any) -> _Names:
     inner = error if type(error) is dict else body
     if inner is body and type(several) is list and several and type(several[0]) is dict:
         inner = several[0]
+    if inner is body and type(status := body.get("base_resp")) is dict:
+        inner = {"code": status.get("status_code"), "message": status.get("status_msg")}
     for key in ("code", "type", "status", "error_type"):
         value = inner.get(key)
         if isinstance(value, str):

@@ -3,16 +3,18 @@ dialect, translated for others.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from gatewayz.core.errors import GatewayError, UpstreamError
+from gatewayz.core.errors import GatewayError, UpstreamBroken
 from gatewayz.core.ids import public_id
 from gatewayz.dialects.exchange import EVENT_STREAM, Exchange, translate, with_limit
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
+from gatewayz.dialects.form import Hides, JsonObject, Style, Target, UsageReport
 from gatewayz.dialects.generation import GenerationRequest
+from gatewayz.dialects.hidden import hides_of
 from gatewayz.dialects.media import HoldsMedia
 from gatewayz.dialects.openai_chat.answer import Answer, decode_answer, encode_answer
-from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT
-from gatewayz.dialects.openai_chat.errors import decode_error, encode_error
+from gatewayz.dialects.openai_chat.codec import OPENAI_CHAT, read_error
+from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.request import ChatRequest, decode_request, forward_request
 from gatewayz.dialects.openai_chat.size import holds_more_than_text
@@ -20,7 +22,7 @@ from gatewayz.dialects.openai_chat.stream import KEEPALIVE, ChatStream
 from gatewayz.dialects.openai_chat.think_tags import QUIRKS as TAGGED
 from gatewayz.dialects.openai_chat.write_request import ALL_EXTENSIONS
 from gatewayz.dialects.passthrough import PassedExchange, Passing
-from gatewayz.dialects.protocol import Headers, HttpRequest, Reply
+from gatewayz.dialects.protocol import HttpRequest, Reply
 
 ID_PREFIX: dict[Style, str] = {"openai": "chatcmpl-", "openrouter": "gen-"}
 
@@ -40,10 +42,6 @@ def _write_answer(answer: Answer, reply: Reply, report: UsageReport) -> bytes:
     )
 
 
-def _read_error(target: Target, status: int, headers: Headers, body: bytes) -> UpstreamError:
-    return decode_error(target.provider, status, headers, body, target.errors)
-
-
 def open_stream(reply: Reply, target: Target | None) -> ChatStream:
     return ChatStream(
         chat_id=public_id(reply.request_id, ID_PREFIX[reply.style]),
@@ -57,7 +55,23 @@ def open_stream(reply: Reply, target: Target | None) -> ChatStream:
     )
 
 
-PASSING = Passing(_read_answer, _write_answer, open_stream, _read_error)
+PASSING = Passing(_read_answer, _write_answer, open_stream, read_error)
+
+
+def _passing(n: int) -> Passing:
+    """Of several answers fewer are never quietly enough: some servers ignore the wish."""
+    if n == 1:
+        return PASSING
+
+    def read_all(raw: bytes, target: Target) -> Answer:
+        answer = _read_answer(raw, target)
+        if len(answer.body["choices"]) < n:
+            raise UpstreamBroken(
+                "The provider gave fewer answers than were asked for.", provider=target.provider
+            )
+        return answer
+
+    return replace(PASSING, decode_answer=read_all)
 
 
 class ChatCall(HoldsMedia):
@@ -92,8 +106,9 @@ class ChatCall(HoldsMedia):
     def exchange(
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
-        if upstream == NAME and target.quirks.isdisjoint(TAGGED):
-            return PassedExchange(PASSING, self._forward(target, limit_tokens), target, reply)
+        if upstream == NAME and not reply.hides and target.quirks.isdisjoint(TAGGED):
+            forwarded = self._forward(target, limit_tokens)
+            return PassedExchange(_passing(reply.n), forwarded, target, reply)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]
@@ -104,6 +119,11 @@ class ChatCall(HoldsMedia):
         if not self.embedded and (self._request.plain or target.quirks >= ALL_EXTENSIONS):
             return forward_request(self._request, target, max_output_tokens=limit_tokens)
         return OPENAI_CHAT.encode_request(with_limit(self._read(), limit_tokens), target)
+
+    @property
+    def hides(self) -> Hides:
+        """Its callers have one word for it, and with it they want nothing of them."""
+        return "" if self._request.plain else hides_of(self._read(), "all")
 
     @property
     def form(self) -> GenerationRequest:

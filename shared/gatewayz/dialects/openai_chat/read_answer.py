@@ -1,6 +1,7 @@
 """A provider's whole chat completion → the internal form."""
 
 import hashlib
+from typing import Any
 
 from gatewayz.core.errors import InvalidRequest, UpstreamBroken
 from gatewayz.dialects.form import JsonObject, Target
@@ -12,22 +13,24 @@ from gatewayz.dialects.openai_chat.read_message import NAME, read_assistant
 from gatewayz.dialects.openai_chat.think_tags import QUIRKS as TAGGED
 from gatewayz.dialects.openai_chat.think_tags import split
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, read_usage
-from gatewayz.dialects.parts import Part, Text, Thinking, ToolCall
+from gatewayz.dialects.parts import Audio, Part, Source, Text, Thinking, ToolCall
+from gatewayz.dialects.protocol import NO_NOTES, Notes
+from gatewayz.dialects.speech import MIME, SAMPLES
 
 _READ = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "service_tier", "x_groq", "error"}
 )
 
 
-def read_generation(raw: bytes, target: Target) -> Generation:
+def read_generation(raw: bytes, target: Target, notes: Notes = NO_NOTES) -> Generation:
     try:
-        return _read(raw, target)
+        return _read(raw, target, notes)
     except (InvalidRequest, TypeError, AttributeError, KeyError):
         # What is wrong in a caller's message is as wrong in a provider's.
         raise UpstreamBroken(NO_COMPLETION, provider=target.provider) from None
 
 
-def _read(raw: bytes, target: Target) -> Generation:
+def _read(raw: bytes, target: Target, notes: Notes) -> Generation:
     answer = decode_answer(raw, target.usage, provider=target.provider, error_map=target.errors)
     body = answer.body
     try:
@@ -37,7 +40,8 @@ def _read(raw: bytes, target: Target) -> Generation:
     prefix = hashlib.blake2s(raw).hexdigest()[:12]
     created, model, tier = body.get("created"), body.get("model"), body.get("service_tier")
     choices = tuple(
-        _choice(choice, f"{prefix}_{index}", target) for index, choice in enumerate(body["choices"])
+        _choice(choice, f"{prefix}_{index}", target, notes)
+        for index, choice in enumerate(body["choices"])
     )
     return Generation(
         dialect=NAME,
@@ -53,7 +57,7 @@ def _read(raw: bytes, target: Target) -> Generation:
     )
 
 
-def _choice(choice: JsonObject, prefix: str, target: Target) -> Choice:
+def _choice(choice: JsonObject, prefix: str, target: Target, notes: Notes) -> Choice:
     message = dict(choice["message"])
     mend_message(message, prefix)
     function = message.get("function_call")
@@ -61,6 +65,7 @@ def _choice(choice: JsonObject, prefix: str, target: Target) -> Choice:
         call = {"id": f"call_{prefix}_0", "type": "function", "function": function}
         message["tool_calls"] = [call]
     parts = _untag(read_assistant(message, "choices[].message", family=target.family), target)
+    parts += read_sound(message.get("audio"), notes)
     called = any(isinstance(part, ToolCall) for part in parts)
     logprobs = choice.get("logprobs")
     return Choice(
@@ -68,6 +73,18 @@ def _choice(choice: JsonObject, prefix: str, target: Target) -> Choice:
         finish=read_finish(choice.get("finish_reason") or "stop", choice, called),
         logprobs=logprobs if type(logprobs) is dict else None,
     )
+
+
+def read_sound(sound: Any, notes: Notes) -> list[Part]:
+    """What was spoken, with its own text in front of it for who asked in another dialect."""
+    if type(sound) is not dict or type(sound.get("data")) is not str or not sound["data"]:
+        return []
+    form = notes.audio or "wav"
+    mime = MIME if form == SAMPLES else f"audio/{form}"
+    extras = {name: value for name, value in sound.items() if name != "data"}
+    part = Audio(Source("data", sound["data"], mime), form, extras=extras)
+    told = sound.get("transcript")
+    return [Text(told), part] if notes.audio and type(told) is str and told else [part]
 
 
 def _untag(parts: list[Part], target: Target) -> list[Part]:

@@ -15,6 +15,7 @@ from gatewayz.dialects.generation import (
     Tool,
     ToolChoice,
 )
+from gatewayz.dialects.hidden import OMITTED
 from gatewayz.dialects.openai_chat.read_message import (
     KNOWN,
     NAME,
@@ -249,7 +250,7 @@ def _read_reasoning(body: JsonObject) -> Reasoning | None:
     show = checks.text(held, "summary", "reasoning.")
     hidden = checks.flag(held, "exclude", "reasoning.")
     if hidden or checks.flag(body, "include_reasoning") is False:
-        show = "omitted"
+        show = OMITTED
     if enabled is None and effort is None and budget is None and show is None:
         return None
     mode = None if enabled is None else ("on" if enabled else "off")

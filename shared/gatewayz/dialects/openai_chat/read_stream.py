@@ -2,93 +2,53 @@
 
 from typing import Any
 
-import orjson
-
-from gatewayz.core.errors import UpstreamBroken, UpstreamError
-from gatewayz.dialects.events import Begin, Done, Ended, Event, Failed, UsageSeen
+from gatewayz.dialects.event_decoder import EventDecoder
+from gatewayz.dialects.events import Begin, Done, Ended, Event, UsageSeen
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.openai_chat.blocks import Blocks
-from gatewayz.dialects.openai_chat.errors import decode_error_object
+from gatewayz.dialects.openai_chat.errors import decode_error_object, refuses
 from gatewayz.dialects.openai_chat.finishes import read_finish
 from gatewayz.dialects.openai_chat.mend import FAILED_REASONS
 from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost, find_usage, read_usage
-from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
-
-UNKNOWN_FORM = "The provider sent an event of an unknown form."
+from gatewayz.dialects.sse import UNKNOWN_FORM
 
 
-class ChatDecoder:
+class ChatDecoder(EventDecoder):
     """feed() every block, end() at the end of input."""
 
     def __init__(self, target: Target, *, n: int = 1) -> None:
-        self._target = target
-        self._parser = SseParser()
+        super().__init__(target)
         self._choices: dict[int, Blocks] = {}
         self._ended: set[int] = set()
         self._n = n
-        self._begun = self._over = False
         self._prefix = ""
 
-    def feed(self, block: bytes) -> list[Event]:
-        if self._over:
-            return []
-        try:
-            events = self._parser.feed(block)
-        except EventTooLarge:
-            return self._fail("The provider sent an event that is too large.")
-        if len(events) == 1:
-            return self._take(events[0])
-        out: list[Event] = []
-        for event in events:
-            out += self._take(event)
-        return out
+    @property
+    def _complete(self) -> bool:
+        return len(self._ended) >= self._n
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
-        for event in () if self._over else self._parser.close():
-            out += self._take(event, last=True)
-        if not self._over and len(self._ended) < self._n:
-            words = (
-                "The provider ended the stream early."
-                if self._begun
-                else "The provider's answer is no event stream."
-            )
-            out += self._fail(words)
+    def _say_done(self, out: list[Event]) -> None:
+        for index, blocks in self._choices.items():
+            if index not in self._ended:
+                out += blocks.close()
         self._over = True
-        return out
+        out.append(Done())
 
-    def _take(self, event: SseEvent, *, last: bool = False) -> list[Event]:
-        if self._over:
-            return []
-        if event.data == b"[DONE]":
-            return self._done()
-        try:
-            chunk = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            # Half an event at the end of input is a cut, not nonsense.
-            return [] if last else self._fail("The provider sent an event that is not JSON.")
-        try:
-            return self._read(chunk, event.event)
-        except (TypeError, AttributeError, KeyError):
-            return self._fail(UNKNOWN_FORM)
-
-    def _read(self, chunk: JsonObject, kind: str | None) -> list[Event]:
-        failed = kind == "error" or chunk.get("error") or chunk.get("object") == "error"
+    def _read(self, chunk: JsonObject, name: str | None, out: list[Event]) -> None:
+        failed = name == "error" or refuses(chunk)
         # A complete answer stays complete whatever is said after it.
         if failed and len(self._ended) < self._n:
-            return self._failed(chunk)
-        out: list[Event] = []
+            return self._refused(chunk, out)
         if not self._begun:
             out.append(self._begin(chunk))
         if "usage" in chunk or "x_groq" in chunk:
             self._read_usage(chunk, out)
         for choice in chunk.get("choices") or ():
             if type(choice) is not dict:
-                return out + self._fail(UNKNOWN_FORM)
+                return self._broke(UNKNOWN_FORM, out)
             if not self._read_choice(choice, chunk, out):
-                break
-        return out
+                return
 
     def _begin(self, chunk: JsonObject) -> Begin:
         self._begun = True
@@ -126,7 +86,7 @@ class ChatDecoder:
             held = logprobs.get("content") if type(logprobs) is dict else None
             out += blocks.add(delta, held)
             if blocks.broken:
-                out += self._fail("The provider mixed a tool call with what came after it.")
+                self._broke("The provider mixed a tool call with what came after it.", out)
                 return False
         native = choice.get("finish_reason")
         if not native:
@@ -136,7 +96,7 @@ class ChatDecoder:
             out += blocks.close()
             return True
         if native in FAILED_REASONS or choice.get("error"):
-            out += self._failed({**chunk, **choice})
+            self._refused({**chunk, **choice}, out)
             return False
         finish = read_finish(native, choice, blocks.tools.seen)
         if finish is not None:
@@ -145,21 +105,6 @@ class ChatDecoder:
             self._ended.add(index)
         return True
 
-    def _done(self) -> list[Event]:
-        out: list[Event] = []
-        for index, blocks in self._choices.items():
-            if index not in self._ended:
-                out += blocks.close()
-        self._over = True
-        return [*out, Done()]
-
-    def _failed(self, chunk: JsonObject) -> list[Event]:
-        error: UpstreamError = decode_error_object(
-            self._target.provider, chunk, self._target.errors
-        )
-        self._over = True
-        return [Failed(error)]
-
-    def _fail(self, words: str) -> list[Event]:
-        self._over = True
-        return [Failed(UpstreamBroken(words, provider=self._target.provider))]
+    def _refused(self, chunk: JsonObject, out: list[Event]) -> None:
+        target = self._target
+        self._failed(decode_error_object(target.provider, chunk, target.errors), out)

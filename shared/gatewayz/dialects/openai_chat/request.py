@@ -86,17 +86,11 @@ def forward_request(
 ) -> HttpRequest:
     """The body for `target`. `max_output_tokens` replaces the limit the client set, or sets one.
     InvalidRequest for what it cannot take and what must not get lost."""
-    passed = _PLUGIN_FIELDS if PLUGINS in target.quirks else _NO_FIELDS
-    body = {
-        name: value
-        for name, value in request.body.items()
-        if not stays_here(name) or name in passed
-    }
+    body, unheard = _passed_on(request.body, target)
     body["model"] = target.native_id
     _write_limit(body, request, max_output_tokens)
     lost = apply_quirks(body, target.quirks) if target.quirks else ()
     options = body.pop("stream_options", None)
-    unheard = (name for name in ignored(request.body) if name not in passed)
     dropped = (*unheard, *lost, *apply_rules(body, target))
     if request.stream and target.stream_usage == "stream_options":
         body["stream_options"] = {**(options or {}), "include_usage": True}
@@ -104,6 +98,15 @@ def forward_request(
         return HttpRequest(PATH, orjson.dumps(body), dropped=dropped)
     except TypeError:
         raise InvalidRequest("The request body cannot be written as JSON.") from None
+
+
+def _passed_on(asked: JsonObject, target: Target) -> tuple[JsonObject, tuple[str, ...]]:
+    """The fields that may reach a provider, as an object of its own, and those nobody acts on."""
+    if asked.keys() <= _USUAL:
+        return dict(asked), ()
+    passed = _PLUGIN_FIELDS if PLUGINS in target.quirks else _NO_FIELDS
+    body = {name: value for name, value in asked.items() if not stays_here(name) or name in passed}
+    return body, tuple(name for name in ignored(asked) if name not in passed)
 
 
 def encode_request(
@@ -272,3 +275,5 @@ _CHECKS: Mapping[str, Check] = {
     "reasoning_effort": _text(64),
     "verbosity": _text(64),
 }
+# None of these stays here: most requests have no other.
+_USUAL = frozenset(name for name in ("model", "messages", *_CHECKS) if not stays_here(name))

@@ -10,7 +10,7 @@ from typing import Any
 
 from gatewayz.core.errors import GatewayError
 from gatewayz.dialects.form import JsonObject, Style, UsageReport
-from gatewayz.dialects.openai_chat.errors import decode_error_object, error_object
+from gatewayz.dialects.openai_chat.errors import decode_error_object, error_object, refuses
 from gatewayz.dialects.openai_chat.frames import DONE, KEEPALIVE, created_s, frame
 from gatewayz.dialects.openai_chat.labels import LABELS, Labels
 from gatewayz.dialects.openai_chat.mend import (
@@ -21,8 +21,8 @@ from gatewayz.dialects.openai_chat.mend import (
     mend_reasoning,
 )
 from gatewayz.dialects.openai_chat.usage import encode_usage, find_cost, find_usage, read_usage
-from gatewayz.dialects.passthrough import UNKNOWN_FORM, PassedStream
-from gatewayz.dialects.sse import SseEvent
+from gatewayz.dialects.passthrough import PassedStream
+from gatewayz.dialects.sse import UNKNOWN_FORM, SseEvent
 from gatewayz.pricing.usage import Usage
 
 __all__ = ["DONE", "KEEPALIVE", "ChatStream"]
@@ -119,6 +119,9 @@ class ChatStream(PassedStream):
             changed = self._read_usage(chunk)
         choices = chunk.get("choices")
         if not choices:
+            if not self.finished and refuses(chunk):
+                self.error = decode_error_object(self._provider, chunk, self._error_map)
+                return b""
             if choices == [] and self._may_hold(data):
                 self._carry(chunk)
             return b""

@@ -41,6 +41,7 @@ _DEFAULT_STEPS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
     for name, paths in _DEFAULT_PATHS.items()
 }
 _ABSENT: Mapping[str, str] = {}
+_TOTALS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
 class InvalidUsage(ValueError):
@@ -79,6 +80,12 @@ def read_usage(raw: Mapping[str, Any] | None, paths: Mapping[str, str] = _ABSENT
     """
     if not raw:
         return None
+    if not paths and raw.keys() <= _TOTALS and len(raw) == len(_TOTALS):
+        # Nothing is told apart: most servers of open models say no more.
+        prompt, output = raw["prompt_tokens"], raw["completion_tokens"]
+        if prompt is not None and output is not None:
+            units = {"input": _checked(prompt, "input"), "output": _checked(output, "output")}
+            return Usage(units)
     prompt, output = _count(raw, "input", paths), _count(raw, "output", paths)
     if prompt is None and output is None:
         if all(value is None for value in raw.values()):
@@ -184,7 +191,7 @@ def encode_usage(raw: Mapping[str, Any] | None, report: UsageReport, style: Styl
         usage["completion_tokens_details"] = details or {
             "reasoning_tokens": report.reasoning_tokens
         }
-        usage["is_byok"] = False
+        usage["is_byok"] = report.byok
     usage |= money_of(report)
     upstream = report.upstream_cost_nanos
     costs: JsonObject = {

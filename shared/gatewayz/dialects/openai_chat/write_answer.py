@@ -42,6 +42,12 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
         _choice(choice, index, reply.style, own=own)
         for index, choice in enumerate(generation.choices)
     ]
+    for choice in body["choices"]:
+        sound = choice["message"].get("audio")
+        if sound is not None:
+            # Clients demand all of them; nothing is kept here that could expire.
+            known = {"id": sound_id(chat_id), "expires_at": body["created"], "transcript": ""}
+            choice["message"]["audio"] = {**known, **sound}
     if own:
         body.update({k: v for k, v in generation.extras.items() if k not in body})
         if generation.service_tier is not None:
@@ -53,6 +59,10 @@ def write_generation(generation: Generation, reply: Reply, report: UsageReport) 
         raw = usage_object(generation.usage)
     body["usage"] = encode_usage(raw, report, reply.style)
     return orjson.dumps(body)
+
+
+def sound_id(chat_id: str) -> str:
+    return "audio_" + chat_id[-12:].lower()
 
 
 def _choice(choice: Choice, index: int, style: Style, *, own: bool) -> JsonObject:

@@ -39,6 +39,7 @@ from gatewayz.dialects.parts import (
 )
 from gatewayz.dialects.protocol import HttpRequest, Notes
 from gatewayz.dialects.reasoning import effort_of
+from gatewayz.dialects.speech import Speech, speech_for_chat, take_speech
 from gatewayz.dialects.web_search import WebSearch, as_chat_options, take_search
 
 # Flags of a provider's row, on top of the plain protocol.
@@ -50,6 +51,7 @@ TEXT_ONLY = "text_content"  # refuses arrays where a string says the same
 TOP_K = "top_k"
 CUSTOM_TOOLS = "custom_tools"  # has tools whose input is free text
 WEB_SEARCH = "web_search_options"  # searches the web when asked so
+AUDIO = "audio"  # has models that speak
 QUIRKS = (
     TAG_QUIRKS
     | BODY_QUIRKS
@@ -63,6 +65,7 @@ QUIRKS = (
         CUSTOM_TOOLS,
         PLUGINS,
         WEB_SEARCH,
+        AUDIO,
     }
 )
 # With all of them a request may go through as it came.
@@ -83,6 +86,9 @@ class _Writer:
         self.search: WebSearch | None = None
         if (not self.own or "plugins" in request.extras) and PLUGINS not in target.quirks:
             self.search, request = take_search(request)
+        self.speech: Speech | None = None
+        if not self.own and AUDIO in target.quirks:
+            self.speech, request = take_speech(request)
         self.request = request
         self.target = target
         self.losses = Losses(request)
@@ -117,7 +123,7 @@ class _Writer:
         passed = forward_request(checked, target)
         for name in passed.dropped:
             self.losses.drop_as(name if self.own else self.losses.said(name))
-        notes = Notes(custom=self.custom)
+        notes = Notes(custom=self.custom, audio=self.speech.format if self.speech else "")
         return replace(passed, dropped=self.losses.names, notes=notes)
 
     def _write_extras(self, body: JsonObject) -> None:
@@ -129,6 +135,8 @@ class _Writer:
             for plugin in body.pop("plugins", ()) if PLUGINS not in self.target.quirks else ():
                 where = f"plugins[{extras['plugins'].index(plugin)}]"
                 raise self.losses.refuse(where, f"No plugin '{echo(plugin['id'])}' is known here.")
+        if self.speech is not None:
+            body |= speech_for_chat(self.speech)
         if self.search is not None:
             if WEB_SEARCH not in self.target.quirks:
                 raise self.losses.refuse(self.search.where, "Searching the web is not supported.")

@@ -31,7 +31,7 @@ from gatewayz.dialects.openai_chat.layout import usage_object
 from gatewayz.dialects.openai_chat.read_message import NAME
 from gatewayz.dialects.openai_chat.thoughts import write_detail
 from gatewayz.dialects.openai_chat.usage import encode_usage
-from gatewayz.dialects.openai_chat.write_answer import ID_PREFIXES
+from gatewayz.dialects.openai_chat.write_answer import ID_PREFIXES, sound_id
 from gatewayz.dialects.openai_chat.write_message import write_call, write_citation, write_part
 from gatewayz.dialects.parts import (
     Audio,
@@ -174,7 +174,7 @@ class ChatEncoder:
                     call.update(part.extras)
                 return self._delta({"tool_calls": [call]}, event.choice)
             case Audio():
-                sound = {"id": f"audio_{event.index}", "data": part.source.value}
+                sound = {"id": sound_id(self._ours["id"]), "data": part.source.value}
                 return self._delta({"audio": sound}, event.choice)
             case Image():
                 return self._delta({"images": [write_part(part)]}, event.choice)

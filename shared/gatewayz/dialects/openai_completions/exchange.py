@@ -3,6 +3,7 @@ translated.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gatewayz.core.errors import GatewayError
 from gatewayz.dialects.exchange import (
@@ -13,11 +14,12 @@ from gatewayz.dialects.exchange import (
     with_limit,
 )
 from gatewayz.dialects.form import JsonObject, Style, Target
+from gatewayz.dialects.generation import GenerationRequest
 from gatewayz.dialects.media import HoldsMedia
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_chat.frames import KEEPALIVE
 from gatewayz.dialects.openai_completions.codec import OPENAI_COMPLETIONS
-from gatewayz.dialects.openai_completions.read_request import candidates, refuse_promises
+from gatewayz.dialects.openai_completions.read_request import candidates, for_chat, prompts
 from gatewayz.dialects.openai_completions.wire import NAME
 from gatewayz.dialects.openai_completions.write_answer import CompletionsEncoder
 from gatewayz.dialects.openai_completions.write_request import forward_request
@@ -46,6 +48,10 @@ class CompletionsCall(HoldsMedia):
         self.end_user = form.user
         self.session = form.session
 
+    @property
+    def longest_tokens(self) -> int:
+        return max(prompt_tokens(form) for form in prompts(self.form))
+
     def encode_count(self, tokens: int) -> bytes:
         raise AssertionError("completions have no call that only counts")
 
@@ -57,11 +63,17 @@ class CompletionsCall(HoldsMedia):
             request = forward_request(self._body, form, target)
             client = OPENAI_COMPLETIONS
             return TranslatedExchange(client, client, request, target, reply)
-        refuse_promises(self.form)
+        form = for_chat(self.form)
         from gatewayz.dialects.registry import UPSTREAMS
 
         other = UPSTREAMS[upstream]
-        return translate(OPENAI_COMPLETIONS, other, self.form, target, reply, limit_tokens)
+        return translate(OPENAI_COMPLETIONS, other, form, target, reply, limit_tokens)
+
+    def branches(self, *, single: bool) -> tuple[GenerationRequest, ...]:
+        forms = map(for_chat, prompts(self.form))
+        if not single:
+            return tuple(forms)
+        return tuple(one for form in forms for one in (replace(form, n=1),) * form.n)
 
     def encode_error(
         self, error: GatewayError, *, style: Style, request_id: str | None

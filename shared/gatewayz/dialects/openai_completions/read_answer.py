@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from gatewayz.core.errors import UpstreamBroken
+from gatewayz.dialects.event_decoder import EventDecoder
 from gatewayz.dialects.events import (
     Begin,
     BlockStart,
@@ -12,23 +13,21 @@ from gatewayz.dialects.events import (
     Done,
     Ended,
     Event,
-    Failed,
     TextDelta,
     UsageSeen,
 )
 from gatewayz.dialects.form import JsonObject, Target
 from gatewayz.dialects.generation import Choice, Generation
-from gatewayz.dialects.openai_chat.errors import decode_error_object
+from gatewayz.dialects.openai_chat.errors import decode_error_object, refuses
 from gatewayz.dialects.openai_chat.finishes import read_finish
 from gatewayz.dialects.openai_chat.mend import FAILED_REASONS
 from gatewayz.dialects.openai_chat.usage import InvalidUsage, find_cost, find_usage, read_usage
 from gatewayz.dialects.openai_completions.wire import NAME, read_logprobs
 from gatewayz.dialects.parts import Text
-from gatewayz.dialects.sse import EventTooLarge, SseEvent, SseParser
+from gatewayz.dialects.sse import UNKNOWN_FORM
 from gatewayz.pricing.usage import Usage
 
 NO_COMPLETION = "The provider's answer is no completion."
-UNKNOWN_FORM = "The provider sent an event of an unknown form."
 _READ = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 _CHOICE_READ = frozenset({"text", "index", "finish_reason", "logprobs"})
 
@@ -49,7 +48,7 @@ def read_generation(raw: bytes, target: Target) -> Generation:
         body = None
     if type(body) is not dict:
         raise UpstreamBroken(NO_COMPLETION, provider=target.provider)
-    if body.get("error") or body.get("object") == "error":
+    if refuses(body):
         raise decode_error_object(target.provider, body, target.errors)
     choices = body.get("choices")
     if type(choices) is not list or not choices:
@@ -95,64 +94,27 @@ def _choice(choice: Any, target: Target) -> Choice:
     )
 
 
-class CompletionsDecoder:
+class CompletionsDecoder(EventDecoder):
     """feed() every block, end() at the end of input."""
 
     def __init__(self, target: Target, *, n: int = 1) -> None:
-        self._target = target
-        self._parser = SseParser()
+        super().__init__(target)
         self._open: set[int] = set()
         self._ended: set[int] = set()
         self._n = n
-        self._begun = self._over = False
 
-    def feed(self, block: bytes) -> list[Event]:
-        if self._over:
-            return []
-        try:
-            events = self._parser.feed(block)
-        except EventTooLarge:
-            return self._fail("The provider sent an event that is too large.")
-        out: list[Event] = []
-        for event in events:
-            self._take(event, out)
-        return out
+    @property
+    def _complete(self) -> bool:
+        return len(self._ended) >= self._n
 
-    def end(self) -> list[Event]:
-        out: list[Event] = []
-        for event in () if self._over else self._parser.close():
-            self._take(event, out, last=True)
-        if not self._over and len(self._ended) < self._n:
-            out += self._fail(
-                "The provider ended the stream early."
-                if self._begun
-                else "The provider's answer is no event stream."
-            )
+    def _say_done(self, out: list[Event]) -> None:
         self._over = True
-        return out
+        out += [BlockStop(0, index) for index in sorted(self._open)]
+        out.append(Done())
 
-    def _take(self, event: SseEvent, out: list[Event], *, last: bool = False) -> None:
-        if self._over:
-            return
-        if event.data == b"[DONE]":
-            self._over = True
-            out += [BlockStop(0, index) for index in sorted(self._open)]
-            out.append(Done())
-            return
-        try:
-            chunk = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            if not last:  # half an event at the end of input is a cut, not nonsense
-                out += self._fail("The provider sent an event that is not JSON.")
-            return
-        if type(chunk) is not dict:
-            out += self._fail(UNKNOWN_FORM)
-        elif event.event == "error" or chunk.get("error") or chunk.get("object") == "error":
-            self._failed(chunk, out)
-        else:
-            self._read(chunk, out)
-
-    def _read(self, chunk: JsonObject, out: list[Event]) -> None:
+    def _read(self, chunk: JsonObject, name: str | None, out: list[Event]) -> None:
+        if name == "error" or refuses(chunk):
+            return self._refused(chunk, out)
         if not self._begun:
             self._begun = True
             native, model, created = chunk.get("id"), chunk.get("model"), chunk.get("created")
@@ -169,7 +131,7 @@ class CompletionsDecoder:
         choices = chunk.get("choices") or ()
         for choice in choices if type(choices) is list else ():
             if type(choice) is not dict:
-                out += self._fail(UNKNOWN_FORM)
+                self._broke(UNKNOWN_FORM, out)
             if self._over:
                 return
             self._choice(choice, out)
@@ -190,8 +152,7 @@ class CompletionsDecoder:
         if not native:
             return
         if native in FAILED_REASONS or choice.get("error"):
-            self._failed(choice, out)
-            return
+            return self._refused(choice, out)
         finish = read_finish(native, choice, False)
         if finish is None:
             return
@@ -201,10 +162,6 @@ class CompletionsDecoder:
         out.append(Ended(finish, index))
         self._ended.add(index)
 
-    def _failed(self, chunk: JsonObject, out: list[Event]) -> None:
-        self._over = True
-        out.append(Failed(decode_error_object(self._target.provider, chunk, self._target.errors)))
-
-    def _fail(self, words: str) -> list[Event]:
-        self._over = True
-        return [Failed(UpstreamBroken(words, provider=self._target.provider))]
+    def _refused(self, chunk: JsonObject, out: list[Event]) -> None:
+        target = self._target
+        self._failed(decode_error_object(target.provider, chunk, target.errors), out)

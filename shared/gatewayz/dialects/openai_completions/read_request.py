@@ -1,5 +1,6 @@
 """A Completions request → the internal form: the prompt is what a user says."""
 
+from dataclasses import replace
 from typing import Any
 
 from gatewayz.core.errors import InvalidRequest
@@ -89,10 +90,15 @@ def candidates(request: GenerationRequest) -> int:
     return int(counts[0]) * len(several)
 
 
-def refuse_promises(request: GenerationRequest) -> None:
-    """InvalidRequest, in the caller's words, for what only targets of this dialect can do."""
+def for_chat(request: GenerationRequest) -> GenerationRequest:
+    """The request as a chat can answer it; InvalidRequest, in the caller's words, for what only
+    targets of this dialect can do."""
+    parts: list[Part] = []
+    logprobs: int | None = None
     for part in request.messages[0].parts:
-        if isinstance(part, Opaque):
+        if isinstance(part, Opaque) and part.kind == LOGPROBS:
+            logprobs = part.raw[LOGPROBS]
+        elif isinstance(part, Opaque):
             param = _PARAMS.get(part.kind, part.kind)
             words = _WORDS.get(part.kind, f"'{part.kind}' is not supported")
             raise InvalidRequest(
@@ -100,6 +106,27 @@ def refuse_promises(request: GenerationRequest) -> None:
                 param=param,
                 code="unsupported_parameter",
             )
+        else:
+            parts.append(part)
+    if logprobs is None:
+        return request
+    messages = (replace(request.messages[0], parts=tuple(parts)),)
+    return replace(request, messages=messages, logprobs=True, top_logprobs=logprobs or None)
+
+
+def prompts(request: GenerationRequest) -> tuple[GenerationRequest, ...]:
+    """The same for each prompt of several."""
+    prompt, *promises = request.messages[0].parts
+    if not isinstance(prompt, Opaque) or prompt.kind not in (PROMPTS, TOKENS):
+        return (request,)
+    each = [
+        Text(one) if prompt.kind == PROMPTS else Opaque(NAME, {"type": TOKENS, TOKENS: [one]})
+        for one in prompt.raw[prompt.kind]
+    ]
+    return tuple(
+        replace(request, messages=(Message("user", (one, *promises)),), n=request.n // len(each))
+        for one in each
+    )
 
 
 def _read_prompt(prompt: Any) -> tuple[Part, int]:

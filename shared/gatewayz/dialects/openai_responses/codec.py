@@ -1,8 +1,9 @@
-"""The Responses protocol as a Dialect: both directions, between the wire and the internal form."""
+"""The Responses protocol as a Dialect: both directions, between the wire and the internal form.
 
-from gatewayz.core.errors import GatewayError, UpstreamError
-from gatewayz.dialects.form import JsonObject, Style, Target, UsageReport
-from gatewayz.dialects.generation import Generation, GenerationRequest
+A reply made by shell.with_echo() repeats the request's settings in its answer.
+"""
+
+from gatewayz.dialects.codec import BothSides
 from gatewayz.dialects.openai_chat.errors import encode_error
 from gatewayz.dialects.openai_responses.errors import decode_error
 from gatewayz.dialects.openai_responses.read_answer import read_generation
@@ -12,45 +13,18 @@ from gatewayz.dialects.openai_responses.wire import NAME
 from gatewayz.dialects.openai_responses.write_answer import write_generation
 from gatewayz.dialects.openai_responses.write_request import QUIRKS, encode_request
 from gatewayz.dialects.openai_responses.write_stream import ResponsesEncoder
-from gatewayz.dialects.parts import Part
-from gatewayz.dialects.protocol import NO_HEADERS, NO_NOTES, Headers, HttpRequest, Notes, Reply
 
-
-class OpenAIResponses:
-    name = NAME
-    bytes_only: tuple[type[Part], ...] = ()
-    quirks = QUIRKS
-
-    def decode_request(self, body: JsonObject, headers: Headers = NO_HEADERS) -> GenerationRequest:
-        return decode_request(body)
-
-    def encode_request(self, request: GenerationRequest, target: Target) -> HttpRequest:
-        return encode_request(request, target)
-
-    def decode_answer(self, raw: bytes, target: Target, notes: Notes = NO_NOTES) -> Generation:
-        return read_generation(raw, target, notes)
-
-    def encode_answer(self, generation: Generation, reply: Reply, report: UsageReport) -> bytes:
-        """A reply made by shell.with_echo() repeats the request's settings."""
-        return write_generation(generation, reply, report)
-
-    def stream_decoder(
-        self, target: Target, notes: Notes = NO_NOTES, *, n: int = 1
-    ) -> ResponsesDecoder:
-        return ResponsesDecoder(target, notes)
-
-    def stream_encoder(self, reply: Reply) -> ResponsesEncoder:
-        return ResponsesEncoder(reply)
-
-    def decode_error(
-        self, target: Target, status: int, headers: Headers, body: bytes
-    ) -> UpstreamError:
-        return decode_error(target, status, headers, body)
-
-    def encode_error(
-        self, error: GatewayError, *, style: Style, request_id: str | None
-    ) -> tuple[int, bytes, dict[str, str]]:
-        return encode_error(error, style=style, request_id=request_id)
-
-
-OPENAI_RESPONSES = OpenAIResponses()
+OPENAI_RESPONSES = BothSides(
+    NAME,
+    read_request=lambda body, headers: decode_request(body),
+    write_request=encode_request,
+    read_answer=read_generation,
+    write_answer=write_generation,
+    read_stream=lambda target, notes, n: ResponsesDecoder(target, notes),
+    write_stream=ResponsesEncoder,
+    read_error=decode_error,
+    write_error=lambda error, style, request_id: encode_error(
+        error, style=style, request_id=request_id
+    ),
+    quirks=QUIRKS,
+)

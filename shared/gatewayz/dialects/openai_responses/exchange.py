@@ -53,7 +53,7 @@ class ResponsesCall(HoldsMedia):
         self, upstream: str, target: Target, reply: Reply, limit_tokens: int | None
     ) -> Exchange:
         reply = with_echo(reply, self._body)
-        if upstream == NAME and passes(target) and not self.embedded:
+        if upstream == NAME and passes(target) and not (self.embedded or reply.hides):
             form = with_limit(self.form, limit_tokens)
             request = forward_request(self._body, form, target)
             return PassedExchange(PASSING, request, target, reply)

@@ -15,6 +15,7 @@ from gatewayz.dialects.generation import (
     Tool,
     ToolChoice,
 )
+from gatewayz.dialects.hidden import OMITTED
 from gatewayz.dialects.openai_chat.request import MAX_USER_CHARS, TIERS
 from gatewayz.dialects.openai_responses.read_items import read_input
 from gatewayz.dialects.openai_responses.wire import LOGPROBS, NAME
@@ -204,6 +205,8 @@ def _read_reasoning(held: JsonObject) -> Reasoning | None:
     show = checks.text(held, "summary", dot) or checks.text(held, "generate_summary", dot)
     budget = checks.integer(held, "max_tokens", dot, low=1)
     enabled = checks.flag(held, "enabled", dot)
+    if checks.flag(held, "exclude", dot):
+        show = OMITTED
     if effort is None and show is None and budget is None and enabled is None:
         return None
     if enabled is None:

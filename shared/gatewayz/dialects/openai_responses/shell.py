@@ -63,6 +63,7 @@ def with_echo(reply: Reply, body: JsonObject) -> EchoReply:
         reply.style,
         reply.include_usage,
         reply.n,
+        reply.hides,
         echo,
     )
 

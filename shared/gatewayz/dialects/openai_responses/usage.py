@@ -80,7 +80,11 @@ def write_usage(
     money = {
         **money_of(report),
         "cost_details": {
-            "upstream_inference_cost": None if upstream is None else usd_number(upstream)
+            "upstream_inference_cost": None if upstream is None else usd_number(upstream),
+            "upstream_inference_input_cost": usd_number(report.prompt_cost_nanos),
+            "upstream_inference_output_cost": usd_number(
+                report.cost_nanos - report.prompt_cost_nanos
+            ),
         },
     }
     if raw and not report.estimated:

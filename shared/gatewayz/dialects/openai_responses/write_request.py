@@ -18,6 +18,7 @@ from gatewayz.dialects.generation import (
     Tool,
     ToolChoice,
 )
+from gatewayz.dialects.hidden import OMITTED
 from gatewayz.dialects.losses import Losses
 from gatewayz.dialects.names import safe_name
 from gatewayz.dialects.openai_responses.wire import ENCRYPTED, LOGPROBS, NAME, PATH
@@ -119,10 +120,12 @@ class _Writer:
             return
         if self.own or REASONING_OBJECT in self.target.quirks:
             written = _reasoning_object(reasoning)
+            if reasoning.show == OMITTED and REASONING_OBJECT in self.target.quirks:
+                written["exclude"] = True
         else:
             effort = effort_of(reasoning)
             written = _said(effort="xhigh" if effort == "max" else effort)
-            if reasoning.show not in (None, "omitted"):
+            if reasoning.show not in (None, OMITTED):
                 words = ("auto", "concise", "detailed")
                 written["summary"] = reasoning.show if reasoning.show in words else "auto"
         if written:
@@ -223,7 +226,8 @@ def _write_format(form: ResponseFormat) -> JsonObject:
 
 
 def _reasoning_object(reasoning: Reasoning) -> JsonObject:
-    written = _said(effort=reasoning.effort, summary=reasoning.show)
+    shown = None if reasoning.show == OMITTED else reasoning.show
+    written = _said(effort=reasoning.effort, summary=shown)
     if reasoning.budget_tokens is not None:
         written["max_tokens"] = reasoning.budget_tokens
     if reasoning.mode is not None:

@@ -29,7 +29,7 @@ DIMENSIONS = "dimensions"
 class OneShot:
     """One request that is answered whole, as the mount it came by wants it answered (D25)."""
 
-    stream = False
+    stream = strict = False
     keepalive = stream_type = b""
     candidates = 1
     # The call itself checks what fits: of many inputs each may fill the context.
