@@ -26,19 +26,19 @@ async def test_a_limit_nobody_has_used_can_be_used_to_the_last_nano(account: Acc
     """A field that is absent has used nothing."""
     await account.call("refill", *LEASE)
     await account.call("load")
-    over = await account.admit("r0", 101, scopes=(("key|2026-11", 100),))
-    assert over[:3] == ["BUDGET", "key|2026-11", "100"]
-    assert (await account.admit("r1", 100, scopes=(("key|2026-11", 100),)))[0] == "OK"
-    gone = await account.admit("r2", 1, scopes=(("key|2026-11", 100),))
-    assert gone[:3] == ["BUDGET", "key|2026-11", "0"]
+    over = await account.admit("r0", 101, scopes=(("key", 100),))
+    assert over[:3] == ["BUDGET", "nT 100 key", "100"]
+    assert (await account.admit("r1", 100, scopes=(("key", 100),)))[0] == "OK"
+    gone = await account.admit("r2", 1, scopes=(("key", 100),))
+    assert gone[:3] == ["BUDGET", "nT 100 key", "0"]
 
 
-async def test_a_scope_without_a_limit_is_counted_and_never_refused(account: Account) -> None:
+async def test_what_was_loaded_counts(account: Account) -> None:
     await account.call("refill", *LEASE)
-    await account.call("load", "key|m", 7)
-    assert (await account.admit("r1", 100, scopes=(("key|m", ""),)))[0] == "OK"
-    over = await account.admit("r2", 1, scopes=(("key|m", 107),))
-    assert over[:3] == ["BUDGET", "key|m", "0"]
+    await account.call("load", "key|total", 7)
+    assert (await account.admit("r1", 100, scopes=(("key", 107),)))[0] == "OK"
+    over = await account.admit("r2", 1, scopes=(("key", 107),))
+    assert over[:3] == ["BUDGET", "nT 107 key", "0"]
 
 
 async def test_a_new_lease_forgets_what_the_old_one_knew(account: Account) -> None:
@@ -116,10 +116,13 @@ async def test_budgets_follow_the_charge_and_not_the_hold(account: Account) -> N
     await account.call("load")
     for request, charge, used in (("r1", 100, 100), ("r2", 20, 120), ("r3", 0, 120)):
         refill = LEASE if request == "r1" else ("", "", "", "")
-        scopes = (("key|m", ""), ("team|m", ""))
+        scopes = (("key", 1000), ("team", 1000))
         assert (await account.admit(request, 50, refill=refill, scopes=scopes))[0] == "OK"
         await account.call("finish", request, charge, "")
-        assert account._client.hmget(f"budgets:{{{A}}}", "key|m", "team|m") == [b"%d" % used] * 2
+        assert (
+            account._client.hmget(f"budgets:{{{A}}}", "key|total", "team|total")
+            == [b"%d" % used] * 2
+        )
 
 
 async def test_a_hold_grows_by_all_that_is_asked_or_not_at_all(account: Account) -> None:

@@ -2,7 +2,6 @@
 way to it."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,11 +38,14 @@ class Account:
         epoch: int = 1,
         low_water: int = 0,
         refill: tuple[Any, ...] = ("", "", "", ""),
-        scopes: tuple[tuple[str, Any], ...] = (),
+        scopes: tuple[tuple[str, int], ...] = (),
+        tokens: tuple[int, int] = (0, 0),
+        lines: str = "",
     ) -> list[Any]:
-        flat = list(itertools.chain.from_iterable(scopes))
+        budgets = [f"nT {limit} - {scope}" for scope, limit in scopes]
+        lines = "\n".join([*budgets, lines]).strip("\n")
         return await self.call(
-            "admit", request, amount, live_ms, epoch, "{}", low_water, *refill, len(scopes), *flat
+            "admit", request, amount, live_ms, epoch, "{}", low_water, *refill, *tokens, lines
         )
 
     async def left(self) -> int:
@@ -161,15 +163,15 @@ async def test_low_water_hands_one_caller_a_ticket(account: Account) -> None:
 
 async def test_all_scopes_have_room_or_nothing_is_held(account: Account) -> None:
     await account.call("refill", "L1", "op1", 10_000, 600_000)
-    scopes = (("key:1|2026-11", 100), ("team:1|2026-11", 1000), ("user:1|2026-11", ""))
+    scopes = (("key:1", 100), ("team:1", 1000), ("user:1", 10_000))
     assert (await account.admit("r1", 80, scopes=scopes))[0] == "LOAD"
-    await account.call("load", "team:1|2026-11", 950)
-    assert (await account.admit("r1", 80, scopes=scopes))[:3] == ["BUDGET", "team:1|2026-11", "50"]
+    await account.call("load", "team:1|total", 950)
+    assert (await account.admit("r1", 80, scopes=scopes))[:3] == ["BUDGET", "nT 1000 team:1", "50"]
     assert (await account.admit("r2", 40, scopes=scopes))[0] == "OK"
-    assert (await account.admit("r3", 70, scopes=scopes))[1] == "key:1|2026-11"
+    assert (await account.admit("r3", 70, scopes=scopes))[1] == "nT 100 key:1"
     await account.call("finish", "r2", 15, "")
     assert (await account.admit("r4", 35, scopes=scopes))[0] == "OK"
-    assert (await account.admit("r5", 1, scopes=scopes))[1] == "team:1|2026-11"
+    assert (await account.admit("r5", 1, scopes=scopes))[1] == "nT 1000 team:1"
 
 
 async def test_a_checkpoint_grows_the_hold_only_from_what_is_left(account: Account) -> None:
@@ -204,7 +206,7 @@ async def test_only_holds_past_their_end_are_due(account: Account) -> None:
     await account.admit("r1", 100, live_ms=20, refill=("L1", "op1", 1000, 600_000))
     await account.admit("r2", 100)
     await asyncio.sleep(0.05)
-    assert (await account.call("due", 10))[::3] == ["r1"]
+    assert (await account.call("due", 10))[::4] == ["r1"]
 
 
 async def test_a_lease_is_retired_only_when_nothing_is_held_and_nobody_came(

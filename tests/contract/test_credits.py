@@ -245,6 +245,28 @@ async def test_a_hold_that_is_not_affordable_tells_what_is_there(bench: Bench) -
     assert await bench.violations() == []
 
 
+async def test_credit_that_a_refill_has_on_its_way_refuses_nobody(bench: Bench) -> None:
+    await bench.open(1 * USD)
+    call = bench.credits._call
+    under_way, landed = asyncio.Event(), asyncio.Event()
+
+    async def slow(account: str, operation: str, *rest: Any) -> list[Any]:
+        if operation == "refill":
+            under_way.set()
+            await landed.wait()
+        return await call(account, operation, *rest)
+
+    bench.credits._call = slow  # type: ignore[method-assign,assignment]
+    await bench.credits.admit(bench.ask(200_000_000)[0])
+    await asyncio.wait_for(under_way.wait(), 10)
+    # Postgres has moved the step, Redis has not: all of the rest is still this account's.
+    other = asyncio.create_task(bench.credits.admit(bench.ask(800_000_000)[0]))
+    await asyncio.wait({other}, timeout=0.3)
+    landed.set()
+    assert isinstance(await other, Hold)
+    assert await bench.violations() == []
+
+
 async def test_a_hold_whose_charge_is_still_queued_is_left_for_that_charge(bench: Bench) -> None:
     await bench.open(10 * USD)
     ask, message = bench.ask(1_000_000, live_s=0.01)

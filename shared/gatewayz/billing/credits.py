@@ -5,10 +5,13 @@ away, or no request at all. Never decides a price; amounts are nano-USD given by
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
+from gatewayz.billing.budgets import Apart, load_budgets
+from gatewayz.billing.refusals import LimitReached, Shown, over_budget, periods_of, too_poor
 from gatewayz.billing.slot import OUTBOXES, OUTBOXES_KEY, RedisAway, call_admit
 from gatewayz.billing.spending import Spending
 from gatewayz.core.errors import (
@@ -27,13 +30,17 @@ from gatewayz.stores.redis import RedisScripts
 log = get_log(__name__)
 
 WANT_HOLDS = 64
+# More than what free models are lent for: a refill ahead is for those who have credit.
+REFILL_LEAST_NANOS = 2
 LOW_WATER_HOLDS = 16
 MAX_STEP_NANOS = 50 * NANOS_PER_USD
 # While Redis is away Postgres must answer fast, so that both being down is known in < 1 s (F10).
 PRIVATE_TIMEOUT_S = 0.7
 MAX_ROUNDS = 4
 CANNOT_TELL = -1
-Scope = tuple[str, str, int | None]
+NOTHING_SHOWN: Shown = ("", "", "", "")
+Budget = tuple[str, str, int]
+Reply = Coroutine[Any, Any, list[Any]]
 
 
 class StalePrincipal(Exception):
@@ -42,7 +49,9 @@ class StalePrincipal(Exception):
 
 class Ask(NamedTuple):
     """A hold wanted: `live_s` is how long it must last, `record` the message that the sweeper
-    settles from when the process dies. `scopes`: (scope, period, limit or None)."""
+    settles from when the process dies. `lines`: the limits it is held to, as the admission script
+    reads them; `budgets` those of money, (scope, kind, limit); `tokens` it will likely take, and at
+    most; `key` and `per_minute` what a container without Redis limits."""
 
     request_id: str
     account: str
@@ -50,28 +59,28 @@ class Ask(NamedTuple):
     amount_nanos: int
     live_s: float
     record: str
-    scopes: tuple[Scope, ...] = ()
+    lines: str = ""
+    budgets: tuple[Budget, ...] = ()
+    tokens: int = 0
+    most_tokens: int = 0
+    key: str = ""
+    per_minute: int = 0
 
 
 @dataclass(slots=True)
 class Hold:
-    """Credit set aside for one request. `private`: a lease of its own that closes with it."""
+    """Credit set aside for one request. `private`: a lease of its own that closes with it.
+    `scopes`: the budgets that its charge names; `counted`: its tokens are corrected at its end;
+    `shown`: what its limits leave, as the script says it (requests, tokens, trial, money)."""
 
     request_id: str
     account: str
     lease: str
     amount_nanos: int
     private: bool
-
-
-class _Flight:
-    """Those of one account who wait for Postgres in this process."""
-
-    __slots__ = ("lock", "waiting")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.waiting = 0
+    scopes: tuple[tuple[str, str], ...] = ()
+    counted: bool = False
+    shown: Shown = NOTHING_SHOWN
 
 
 class Credits:
@@ -81,8 +90,11 @@ class Credits:
         self._postgres = postgres
         self._redis = redis
         self._lease_ttl_ms = lease_ttl_s * 1000
-        self._flights: dict[str, _Flight] = {}
+        self._flights: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._spending = Spending()
+        self._apart = Apart()
+        # Limits a key within this process while Redis is away: RateLimited.
+        self.stand_in: Callable[[str, int], None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
 
     async def admit(self, ask: Ask) -> Hold:
@@ -95,6 +107,8 @@ class Credits:
             try:
                 hold = await self._admit_shared(ask)
             except RedisAway:
+                if self.stand_in is not None:
+                    self.stand_in(ask.key, ask.per_minute)
                 return await self._admit_private(ask)
             if hold is not None:
                 return hold
@@ -103,13 +117,13 @@ class Credits:
     async def checkpoint(self, hold: Hold, record: str, more_nanos: int) -> int:
         """Record progress and ask for `more_nanos`.
 
-        What the hold grew by: all of it, 0 when there is no more credit, or CANNOT_TELL when the
-        hold is private or Redis forgot it (then what exceeds it is named overage, D8).
+        What the hold grew by: all of it, 0 when neither credit nor budgets have room for it, or
+        CANNOT_TELL when the hold is private or Redis forgot it (what exceeds it is overage, D8).
         """
         if hold.private:
             return CANNOT_TELL
         grown, lease = await self._checkpoint(hold, record, more_nanos)
-        if grown or not more_nanos:
+        if grown or not more_nanos or lease is None:
             return grown
         need = more_nanos if lease == hold.lease else hold.amount_nanos + more_nanos
         try:
@@ -120,14 +134,16 @@ class Credits:
             return CANNOT_TELL
         reply = await self._call(hold.account, "refill", *step.refill)
         await self._give_back(["", "", "", reply[1], reply[2]])
-        grown, _ = await self._checkpoint(hold, record, more_nanos)
-        return grown or CANNOT_TELL
+        grown, lease = await self._checkpoint(hold, record, more_nanos)
+        return grown if grown or lease is None else CANNOT_TELL
 
-    async def _checkpoint(self, hold: Hold, record: str, more_nanos: int) -> tuple[int, str]:
-        """(grown or CANNOT_TELL, the lease that is current)."""
+    async def _checkpoint(self, hold: Hold, record: str, more_nanos: int) -> tuple[int, str | None]:
+        """(grown or CANNOT_TELL, the lease that is current; None when a budget is full)."""
         reply = await self._call(hold.account, "checkpoint", hold.request_id, record, more_nanos)
         if reply[0] == "NONE":
             return CANNOT_TELL, ""
+        if reply[0] == "FULL":
+            return 0, None
         grown = int(reply[1])
         if grown:
             hold.amount_nanos += grown
@@ -135,9 +151,16 @@ class Credits:
         return grown, reply[2]
 
     async def finish(
-        self, hold: Hold, charge_nanos: int, shown: str = "", *, keep_ms: int | None = None
+        self,
+        hold: Hold,
+        charge_nanos: int,
+        shown: str = "",
+        *,
+        keep_ms: int | None = None,
+        tokens: int | None = None,
     ) -> None:
-        """Give back what the hold has over the charge; a message `shown` is found for `keep_ms`."""
+        """Give back what the hold has over the charge; a message `shown` is found for `keep_ms`.
+        `tokens` that were used take the place of their estimate."""
         self._spending.add(hold.account, charge_nanos)
         if hold.private and not shown:
             return
@@ -149,6 +172,7 @@ class Credits:
             charge_nanos,
             shown,
             keep_ms or "",
+            "" if tokens is None else tokens,
             request_id=hold.request_id if shown else None,
         )
 
@@ -173,6 +197,11 @@ class Credits:
         """Make older principals of the account stale in every process, at once."""
         await self._call(account, "epoch", epoch)
 
+    @property
+    def busy(self) -> bool:
+        """Is a refill under way?"""
+        return bool(self._background)
+
     async def finish_background(self) -> None:
         """Wait for the refills under way; called before an invocation or the process ends."""
         if self._background:
@@ -181,17 +210,17 @@ class Credits:
     # ------------------------------------------------------------ the shared lease
 
     async def _admit_shared(self, ask: Ask) -> Hold | None:
+        if ask.lines and ask.account in self._apart:
+            await self._apart.catch_up(self._postgres, self._redis, ask.account)
         reply = await self._hold(ask)
         if reply[0] == "LEASE":
             return await self._admit_by_flight(ask)
         if reply[0] == "LOAD":
-            await self._load_budgets(ask)
+            await load_budgets(self._postgres, self._redis, ask.account)
         return self._granted(ask, reply)
 
     async def _hold(self, ask: Ask, refill: tuple[str, ...] = ("", "", "", "")) -> list[str]:
-        scopes: list[str | int] = []
-        for scope, period, limit in ask.scopes:
-            scopes += [f"{scope}|{period}", "" if limit is None else limit]
+        limits = (ask.tokens, ask.most_tokens, ask.lines)
         arguments: tuple[str | int, ...] = (
             ask.request_id,
             ask.amount_nanos,
@@ -201,65 +230,64 @@ class Credits:
             ask.amount_nanos * LOW_WATER_HOLDS,
         )
         try:
-            return await self._call(
-                ask.account, "admit", *arguments, *refill, len(ask.scopes), *scopes
-            )
+            return await self._call(ask.account, "admit", *arguments, *refill, *limits)
         except RedisAway as error:
             if not isinstance(error.__cause__, StoreTimeout):
                 raise
             # The reply may be lost, not the hold: asking again answers DUP then (F05). The step
             # is not sent twice; if it was lost, closing the lease returns it.
-            return await self._call(
-                ask.account, "admit", *arguments, "", "", "", "", len(ask.scopes), *scopes
-            )
+            return await self._call(ask.account, "admit", *arguments, "", "", "", "", *limits)
 
     def _granted(self, ask: Ask, reply: list[str]) -> Hold | None:
         """The hold of a final reply; None for LEASE and LOAD, which ask for more work."""
         match reply[0]:
             case "OK" | "DUP":
-                if reply[2] == "REFILL":
+                if reply[2][:6] == "REFILL":
                     self._spawn(self._refill_ahead(ask))
-                return Hold(ask.request_id, ask.account, reply[1], ask.amount_nanos, private=False)
+                hold = Hold(ask.request_id, ask.account, reply[1], ask.amount_nanos, private=False)
+                if ask.lines:
+                    hold.counted = reply[2][-7:] == "COUNTED"
+                    hold.scopes = periods_of(reply[5])
+                    hold.shown = (reply[6], reply[7], reply[8], reply[9])
+                return hold
             case "STALE_PRINCIPAL":
                 raise StalePrincipal
             case "POOR":
-                raise _too_poor(int(reply[1]))
-            case "BUDGET":
-                raise InsufficientCredits(
-                    "A spending limit is reached.",
-                    code="budget_exceeded",
-                    metadata={"scope": reply[1].split("|")[0], "available_nanos": int(reply[2])},
-                )
+                raise too_poor(int(reply[1]))
+            case "BUDGET" | "TRIAL":
+                raise over_budget(reply)
+            case "LIMIT":
+                raise LimitReached(reply)
         return None
 
+    def _flight(self, account: str) -> asyncio.Lock:
+        """Who asks Postgres for an account; the others wait for it and look again (D3). A refill on
+        its way is credit that neither store shows, so it is a flight too."""
+        lock = self._flights.get(account)
+        if lock is None:
+            lock = self._flights[account] = asyncio.Lock()
+        return lock
+
     async def _admit_by_flight(self, ask: Ask) -> Hold | None:
-        """One flight per account asks Postgres; the others wait for it and look again (D3)."""
-        flight = self._flights.setdefault(ask.account, _Flight())
-        flight.waiting += 1
-        try:
-            async with flight.lock:
-                reply = await self._hold(ask)
-                if reply[0] != "LEASE":
-                    return self._granted(ask, reply)
-                need = ask.amount_nanos - int(reply[2])
-                try:
-                    step = await self._reserve(
-                        ask.account, need, self._want(ask), live_ms=round(ask.live_s * 1000)
-                    )
-                except InsufficientCredits as refusal:
-                    return await self._refused(ask, refusal)
-                if step.epoch > ask.epoch:
-                    reply = await self._call(ask.account, "refill", *step.refill)
-                    await self._give_back(["", "", "", reply[1], reply[2]])
-                    await self.push_epoch(ask.account, step.epoch)
-                    raise StalePrincipal
-                reply = await self._hold(ask, step.refill)
-                await self._give_back(reply)
+        async with self._flight(ask.account):
+            reply = await self._hold(ask)
+            if reply[0] != "LEASE":
                 return self._granted(ask, reply)
-        finally:
-            flight.waiting -= 1
-            if not flight.waiting:
-                del self._flights[ask.account]
+            need = ask.amount_nanos - int(reply[2])
+            try:
+                step = await self._reserve(
+                    ask.account, need, self._want(ask), live_ms=round(ask.live_s * 1000)
+                )
+            except InsufficientCredits as refusal:
+                return await self._refused(ask, refusal)
+            if step.epoch > ask.epoch:
+                reply = await self._call(ask.account, "refill", *step.refill)
+                await self._give_back(["", "", "", reply[1], reply[2]])
+                await self.push_epoch(ask.account, step.epoch)
+                raise StalePrincipal
+            reply = await self._hold(ask, step.refill)
+            await self._give_back(reply)
+            return self._granted(ask, reply)
 
     async def _refused(self, ask: Ask, refusal: InsufficientCredits) -> Hold | None:
         """Postgres has too little: a hold may have been released meanwhile, so look once more."""
@@ -268,15 +296,17 @@ class Credits:
             return self._granted(ask, reply)
         has = int(refusal.metadata["available_nanos"])
         await self._call(ask.account, "poor", has)
-        raise _too_poor(int(reply[2]) + has, refusal.code) from refusal
+        raise too_poor(int(reply[2]) + has, refusal.code) from refusal
 
     async def _refill_ahead(self, ask: Ask) -> None:
         """Top the lease up before it runs dry, off the request path (D4)."""
         try:
-            step = await self._reserve(
-                ask.account, 1, self._want(ask), live_ms=round(ask.live_s * 1000)
-            )
-            reply = await self._call(ask.account, "refill", *step.refill)
+            async with self._flight(ask.account):
+                step = await self._reserve(
+                    ask.account, REFILL_LEAST_NANOS, self._want(ask),
+                    live_ms=round(ask.live_s * 1000),
+                )  # fmt: skip
+                reply = await self._call(ask.account, "refill", *step.refill)
             if step.epoch > ask.epoch:
                 await self.push_epoch(ask.account, step.epoch)
             await self._give_back(["", "", "", reply[1], reply[2]])
@@ -311,39 +341,33 @@ class Credits:
         )
         return _Step(row["lease"], op_id, row["step"], row["left_ms"], row["epoch"])
 
-    async def _load_budgets(self, ask: Ask) -> None:
-        pairs = [[scope, period] for scope, period, _ in ask.scopes]
-        rows = await self._postgres.rpc("load_budgets", {"account": ask.account, "scopes": pairs})
-        flat: list[str | int] = []
-        for field, used in rows:
-            flat += [field, used]
-        await self._call(ask.account, "load", *flat)
-
-    def _call(
-        self, account: str, operation: str, *rest: str | int
-    ) -> Coroutine[Any, Any, list[Any]]:
+    def _call(self, account: str, operation: str, *rest: str | int) -> Reply:
         return call_admit(self._redis, account, operation, *rest)
 
     # ------------------------------------------------------------ Redis is away
 
     async def _admit_private(self, ask: Ask) -> Hold:
         """A lease of its own in Postgres: slower, and just as exact (F01)."""
-        row = await self._postgres.rpc(
-            "reserve_credit",
-            {
-                "op_id": "p:" + ask.request_id,
-                "account": ask.account,
-                "need": ask.amount_nanos,
-                "want": ask.amount_nanos,
-                "live_ms": round(ask.live_s * 1000),
-                "ttl_ms": round(ask.live_s * 1000),
-                "private": True,
-                "record": ask.record,
-                "scopes": [list(scope) for scope in ask.scopes],
-            },
-            timeout_s=PRIVATE_TIMEOUT_S,
-        )
+        try:
+            row = await self._postgres.rpc(
+                "reserve_credit",
+                {
+                    "op_id": "p:" + ask.request_id,
+                    "account": ask.account,
+                    "need": ask.amount_nanos,
+                    "want": ask.amount_nanos,
+                    "live_ms": round(ask.live_s * 1000),
+                    "ttl_ms": round(ask.live_s * 1000),
+                    "private": True,
+                    "record": ask.record,
+                    "budgets": [list(budget) for budget in ask.budgets],
+                },
+                timeout_s=PRIVATE_TIMEOUT_S,
+            )
+        finally:
+            self._apart.note(ask.account, limited=bool(ask.lines or ask.budgets))
         hold = Hold(ask.request_id, ask.account, row["lease"], ask.amount_nanos, private=True)
+        hold.scopes = tuple((scope, period) for scope, period in row["scopes"])
         if row["epoch"] > ask.epoch:
             await self._postgres.rpc("close_lease", {"lease": hold.lease})
             raise StalePrincipal
@@ -374,11 +398,3 @@ class _Step:
     @property
     def refill(self) -> tuple[str, ...]:
         return (self.lease, self.op_id, str(self.step_nanos), str(self.left_ms))
-
-
-def _too_poor(available_nanos: int, code: str | None = None) -> InsufficientCredits:
-    return InsufficientCredits(
-        "Not enough credits for this request.",
-        code=code,
-        metadata={"available_nanos": available_nanos},
-    )

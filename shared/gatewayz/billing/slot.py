@@ -9,7 +9,7 @@ from typing import Any
 from gatewayz.core.errors import DependencyError, StoreUnavailable
 from gatewayz.stores.redis import RedisScripts
 
-ADMIT = "admit_v1"
+ADMIT = "admit_v2"
 # Which accounts may have something in their outbox.
 OUTBOXES, OUTBOXES_KEY = "outboxes_v1", "outboxes"
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from gatewayz.billing.settlement import CHARGES, readable, seal, settle
+from gatewayz.billing.budgets import raise_budgets
+from gatewayz.billing.settlement import CHARGES, readable, seal, settle, tokens_of
 from gatewayz.billing.slot import OUTBOXES, OUTBOXES_KEY, RedisAway, call_admit
 from gatewayz.core.errors import DependencyError, GatewayError
 from gatewayz.core.log import get_log
@@ -82,6 +83,9 @@ class Sweeper:
             await call_admit(self._redis, account, "epoch", row["epoch"])
             await self._drain_outbox(account, swept)
             await self._settle_due(account, swept)
+            if any(lease["private"] for lease in leases):
+                # Redis was away, and no other process may have told it what was spent.
+                await raise_budgets(self._postgres, self._redis, account)
         except RedisAway:
             redis_up = False
         for lease in leases:
@@ -143,8 +147,8 @@ class Sweeper:
     async def _settle_due(self, account: str, swept: Swept) -> None:
         while due := await call_admit(self._redis, account, "due", BATCH, self._late_ms):
             messages = {
-                request: expired(orjson.loads(record), lease)
-                for request, lease, record in zip(due[::3], due[1::3], due[2::3], strict=True)
+                request: expired(orjson.loads(record) | _named(fields), lease)
+                for request, lease, record, fields in zip(*[iter(due)] * 4, strict=True)
             }
             # What a newer version wrote waits for its sweeper (D54).
             messages = {request: m for request, m in messages.items() if readable(m)}
@@ -153,7 +157,10 @@ class Sweeper:
             for result in await settle(self._postgres, lost):
                 charges[result["request_id"]] = result["charge_nanos"]
             for request, charge_nanos in charges.items():
-                await call_admit(self._redis, account, "finish", request, charge_nanos, "")
+                tokens = tokens_of(messages[request])
+                await call_admit(
+                    self._redis, account, "finish", request, charge_nanos, "", "", tokens
+                )
                 log.info(
                     "hold_swept", request_id=request, account=account, charge_nanos=charge_nanos
                 )
@@ -199,6 +206,13 @@ class Sweeper:
     async def _retired(self, account: str, lease: str, idle_ms: int) -> bool:
         reply = await call_admit(self._redis, account, "retire", lease, idle_ms)
         return bool(reply[0] == "OK")
+
+
+def _named(fields: str) -> dict[str, Any]:
+    """The budgets that a hold was made in: its record was written before they were known."""
+    if not fields:
+        return {}
+    return {"scopes": [field.rpartition("|")[::2] for field in fields.split("\n")]}
 
 
 def expired(record: dict[str, Any], lease: str) -> dict[str, Any]:

@@ -7,17 +7,21 @@ or refused with the number that fits; a missing one is chosen so that the answer
 from typing import NamedTuple, Protocol
 
 from gatewayz.billing.credits import Ask, Credits, Hold
+from gatewayz.billing.refusals import BUDGET_EXCEEDED, TRIAL_LIMIT
 from gatewayz.catalog.model import Offer
 from gatewayz.core.errors import InsufficientCredits
 from gatewayz.core.money import usd_text
 from gatewayz.inference.finish import Shape
 from gatewayz.pricing.charge import UNITS_PER_PRICE
+from gatewayz.pricing.estimate import likely_share
+from gatewayz.routing.ranking import TYPICAL_OUTPUT_TOKENS
 
 STREAM_HOLD_TOKENS = 4096
 UNKNOWN_MAX_TOKENS = 16_384
 # An answer without a limit may take a quarter of what is left, so that others find some (D9).
 SHARE = 4
-MAX_REFUSALS = 3
+# One by each budget (key, team, account, end user, session), the trial, the balance; then it fits.
+MAX_REFUSALS = 8
 
 
 class Sized(Protocol):
@@ -74,59 +78,105 @@ async def admit(credits: Credits, ask: Ask, offers: tuple[Offer, ...], sized: Si
 
     InsufficientCredits names what would fit; StalePrincipal and DependencyError pass through.
     """
-    worst = max(
-        (Worst.of(offer, sized) for offer in offers),
-        key=lambda w: w.hold_nanos(sized.max_output_tokens or STREAM_HOLD_TOKENS),
-    )
-    most = max(offer.max_output_tokens or UNKNOWN_MAX_TOKENS for offer in offers)
+    worst, most = _dearest(offers, sized)
     if sized.max_output_tokens is not None:
-        return await _admit_explicit(credits, ask, worst, min(sized.max_output_tokens, most))
+        return await _admit_explicit(credits, ask, worst, sized, min(sized.max_output_tokens, most))
 
     tokens = min(most, STREAM_HOLD_TOKENS) if sized.stream else most
     limit: int | None = None
+    available, last = 0, None
     for _ in range(MAX_REFUSALS):
         try:
-            hold = await credits.admit(_with(ask, worst.hold_nanos(tokens)))
+            hold = await credits.admit(_with(ask, sized, worst.hold_nanos(tokens), tokens))
             return Admitted(hold, limit, may_grow=sized.stream and limit is None)
         except InsufficientCredits as refusal:
+            last = refusal
+            room = _room_of_trial(refusal, sized)
+            if 0 < room < tokens:
+                tokens = limit = room
+                continue
             available = int(refusal.metadata["available_nanos"])
             share = available if sized.stream else available // SHARE
             affordable = worst.tokens_for(share)
             if affordable < 1:
                 affordable = worst.tokens_for(available)
-            if affordable < 1 or refusal.code != InsufficientCredits.code:
+            if affordable < 1:
                 raise _explained(refusal, worst.hold_nanos(1), worst, available) from refusal
             tokens = limit = min(affordable, tokens - 1 or 1)
-    raise _explained(None, worst.hold_nanos(1), worst, 0)
+    raise _explained(last, worst.hold_nanos(1), worst, available)
 
 
-async def _admit_explicit(credits: Credits, ask: Ask, worst: Worst, tokens: int) -> Admitted:
+def _dearest(offers: tuple[Offer, ...], sized: Sized) -> tuple[Worst, int]:
+    """The worst case of the dearest offer, and the longest answer that any of them gives."""
+    if len(offers) == 1:
+        return Worst.of(offers[0], sized), offers[0].max_output_tokens or UNKNOWN_MAX_TOKENS
+    worst = max(
+        (Worst.of(offer, sized) for offer in offers),
+        key=lambda w: w.hold_nanos(sized.max_output_tokens or STREAM_HOLD_TOKENS),
+    )
+    return worst, max(offer.max_output_tokens or UNKNOWN_MAX_TOKENS for offer in offers)
+
+
+async def _admit_explicit(
+    credits: Credits, ask: Ask, worst: Worst, sized: Sized, tokens: int
+) -> Admitted:
     amount = worst.hold_nanos(tokens)
     try:
-        return Admitted(await credits.admit(_with(ask, amount)), None, may_grow=False)
+        hold = await credits.admit(_with(ask, sized, amount, tokens))
+        return Admitted(hold, None, may_grow=False)
     except InsufficientCredits as refusal:
         available = int(refusal.metadata["available_nanos"])
         raise _explained(refusal, amount, worst, available) from refusal
 
 
-def _with(ask: Ask, amount_nanos: int) -> Ask:
+def _with(ask: Ask, sized: Sized, amount_nanos: int, output_tokens: int) -> Ask:
+    """The same for an answer of so many tokens: what it holds, and what it takes of the limits."""
+    tokens = most_tokens = 0
+    if ask.lines:
+        likely = output_tokens if sized.max_output_tokens is not None else TYPICAL_OUTPUT_TOKENS
+        if not sized.shape.writes:
+            output_tokens = likely = 0
+        tokens = likely_share(sized.prompt_tokens) + min(likely, output_tokens) * sized.candidates
+        most_tokens = sized.prompt_tokens + output_tokens * sized.candidates
     return Ask(
-        ask.request_id, ask.account, ask.epoch, amount_nanos, ask.live_s, ask.record, ask.scopes
-    )
+        ask.request_id, ask.account, ask.epoch, amount_nanos, ask.live_s, ask.record, ask.lines,
+        ask.budgets, tokens, most_tokens, ask.key, ask.per_minute,
+    )  # fmt: skip
+
+
+def _room_of_trial(refusal: InsufficientCredits, sized: Sized) -> int:
+    """Output tokens that the trial leaves for each choice; 0 when the refusal is another's."""
+    left = refusal.metadata.get("available")
+    if left is None or not sized.shape.writes:
+        return 0
+    return max(0, (int(left) - sized.prompt_tokens) // sized.candidates)
 
 
 def _explained(
     refusal: InsufficientCredits | None, needed: int, worst: Worst, available: int
 ) -> InsufficientCredits:
+    """What would fit, and what helps: by whether the balance, a budget or the trial refused."""
+    if refusal is not None and refusal.code == TRIAL_LIMIT:
+        return refusal
     affordable = max(0, worst.tokens_for(available)) if worst.output_scaled else 0
     hint = f" With max_tokens ≤ {affordable} it fits." if affordable else ""
+    left, way_out = "is available", "Add credits to go on."
+    if refusal is not None and refusal.code == BUDGET_EXCEEDED:
+        left, way_out = "is left of a spending limit", "Raise the limit to go on."
+        if not str(refusal.metadata.get("scope")).endswith(":total"):
+            way_out = "Raise the limit, or wait for its next period."
     return InsufficientCredits(
         f"This request may cost up to ${usd_text(needed)}, "
-        f"but only ${usd_text(max(0, available))} is available.{hint} Add credits to go on.",
+        f"but only ${usd_text(max(0, available))} {left}.{hint} {way_out}",
         code=refusal.code if refusal else None,
         metadata={
             "required_usd": usd_text(needed),
             "available_usd": usd_text(max(0, available)),
             "affordable_max_tokens": affordable,
+            **({"scope": refusal.metadata["scope"]} if refusal and _scoped(refusal) else {}),
         },
     )
+
+
+def _scoped(refusal: InsufficientCredits) -> bool:
+    return "scope" in refusal.metadata
