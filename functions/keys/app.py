@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query, Response
 
+from gatewayz.accounts.holding import check_may_change, check_may_make
 from gatewayz.accounts.issued import MOST_PER_HOUR, Keys
 from gatewayz.accounts.principals import Principal
+from gatewayz.accounts.rules import Rules
 from gatewayz.api import key_views as views
 from gatewayz.api.answers import json_answer, time_text
 from gatewayz.api.app import Caller, CurrentPlane, Plane, create_app
@@ -26,8 +28,9 @@ from gatewayz.billing.credits import Credits
 from gatewayz.billing.plans import FREE, load_plans
 from gatewayz.billing.slot import RedisAway
 from gatewayz.core import clock
-from gatewayz.core.errors import InvalidRequest
+from gatewayz.core.errors import Forbidden, InvalidRequest
 from gatewayz.core.log import get_log
+from gatewayz.inference.instructions import check_instructions
 from gatewayz.routing.wishes import read_preferences
 from gatewayz.runtime import entries
 
@@ -72,7 +75,7 @@ async def keys_of(caller: Caller, plane: CurrentPlane) -> Keys:
         plane.settings.keys.pepper,
         push,
         account=caller.account,
-        actor=f"key:{caller.key_id}",
+        actor=caller.actor,
     )
 
 
@@ -84,9 +87,11 @@ Own = Annotated[Keys, Depends(keys_of)]
 
 @app.get("/v1/key")
 @app.get("/api/v1/key")
-async def get_key(caller: Caller, keys: Own) -> Response:
+async def get_key(caller: Caller, plane: CurrentPlane, keys: Own) -> Response:
     """OpenRouter's key object. A key without a limit of its own has `limit: null`."""
-    return json_answer({"data": views.own_key(await keys.read(caller.key_id))})
+    row = await keys.read(caller.key_id)
+    found = await plane.stores.postgres.rpc("get_balance", {"account": caller.account})
+    return json_answer({"data": views.own_key(row, found["balance_nanos"])})
 
 
 # ------------------------------------------------------------------ the web client
@@ -96,6 +101,7 @@ async def _fields(asked: KeyFields, caller: Principal, plane: Plane, *, new: boo
     fields = stored(asked, caller.rules, clock.now_ms(), new=new)
     if fields.get("preferences") is not None:
         read_preferences(fields["preferences"], param="preferences")
+        check_instructions(fields["preferences"])
     if asked.max_requests is not None:
         found = await plane.stores.postgres.rpc("find_subscription", {"account": caller.account})
         plans = load_plans()
@@ -109,6 +115,7 @@ async def _fields(asked: KeyFields, caller: Principal, plane: Plane, *, new: boo
 @app.post("/user/api-keys")
 async def create_key(caller: Caller, plane: CurrentPlane, keys: Own, asked: NewApiKey) -> Response:
     """A new key; its text stands in this answer and nowhere else."""
+    await check_may_make(caller, plane.stores.postgres)
     fields = await _fields(asked, caller, plane, new=True)
     made = await keys.issue(
         asked.key_name,
@@ -177,7 +184,8 @@ async def change_key(
 ) -> Response:
     """Change what is named, or rotate. It holds from the next request."""
     if asked.action is not None:
-        return await _rotate(key_id, keys, asked)
+        await check_may_make(caller, plane.stores.postgres)
+        return await _rotate(key_id, caller, keys, asked)
     fields = await _fields(asked, caller, plane, new=False)
     if asked.key_name is not None:
         fields["name"] = asked.key_name
@@ -187,17 +195,25 @@ async def change_key(
         fields["enabled"] = asked.is_active
     if not fields:
         raise InvalidRequest("Nothing is named that could be changed.")
+    await check_may_change(caller, plane.stores.postgres, fields)
     row = await keys.change(key_id, fields)
     return _changed("The key is changed.", views.api_key(row, clock.now_ms()), None, [])
 
 
-async def _rotate(key_id: str, keys: Keys, asked: ChangeApiKey) -> Response:
+async def _rotate(key_id: str, caller: Principal, keys: Keys, asked: ChangeApiKey) -> Response:
+    """Who is given a key's new secret may already do what it may."""
     named = await keys.read(key_id)
-    rows = [named]
+    rows, left = [named], 0
     if asked.action == "bulk_rotate":
         filtered = "environment_tag" in asked.model_fields_set
         rows = await keys.list(
             disabled=False, **({"environment": asked.environment_tag} if filtered else {})
+        )
+        held = [row for row in rows if caller.rules.covers(Rules.of(row["rules"]))]
+        rows, left = held, len(rows) - len(held)
+    elif not caller.rules.covers(Rules.of(named["rules"])):
+        raise Forbidden(
+            "This key may more than who asks for its secret.", code="insufficient_scope"
         )
     secrets = await keys.rotate(rows, overlap_ms=asked.overlap_s * 1000)
     rotated = [
@@ -210,7 +226,8 @@ async def _rotate(key_id: str, keys: Keys, asked: ChangeApiKey) -> Response:
         for s in secrets
     ]
     if asked.action == "bulk_rotate":
-        return _changed(f"{len(rotated)} keys are rotated.", None, None, rotated)
+        more = f" {left} may more than who asks, and are not." if left else ""
+        return _changed(f"{len(rotated)} keys are rotated.{more}", None, None, rotated)
     key = views.api_key(secrets[0].row, clock.now_ms())
     return _changed("The key is rotated.", key, secrets[0].text, rotated)
 
@@ -285,6 +302,7 @@ async def create_routed(
     caller: Caller, plane: CurrentPlane, keys: Own, asked: NewRoutedKey
 ) -> Response:
     """A key for inference."""
+    await check_may_make(caller, plane.stores.postgres)
     rules = caller.rules.bound({"scopes": ["inference", "usage:read"]}, new=True)
     fields = routed(asked) | {"rules": rules}
     made = await keys.issue(asked.name, OF_STAGE[plane.settings.stage], fields)
@@ -297,8 +315,11 @@ async def get_routed(hash: str, caller: Caller, keys: Own) -> Response:
 
 
 @app.patch("/api/v1/keys/{hash}")
-async def change_routed(hash: str, caller: Caller, keys: Own, asked: ChangeRoutedKey) -> Response:
+async def change_routed(
+    hash: str, caller: Caller, plane: CurrentPlane, keys: Own, asked: ChangeRoutedKey
+) -> Response:
     fields = routed(asked)
+    await check_may_change(caller, plane.stores.postgres, fields)
     if asked.name is not None:
         fields["name"] = asked.name
     if asked.disabled is not None:

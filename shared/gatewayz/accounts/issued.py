@@ -22,8 +22,6 @@ from gatewayz.stores.postgres import Postgres
 Row = dict[str, Any]
 ENVIRONMENTS = {"live": "production", "test": "test", "staging": "staging", "development": "local"}
 DAY_MS = 86_400_000
-OVERLAP_MS = DAY_MS
-MAX_OVERLAP_MS = 30 * DAY_MS
 MOST_PER_HOUR = 10
 _ID = re.compile(r"[!-~]{1,200}")
 

@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from gatewayz.accounts.roles import KEY_PERMISSIONS, PERMISSIONS, permissions_of
 from gatewayz.core.errors import Forbidden, InvalidRequest
 
-SCOPES = ("inference", "keys:read", "keys:write", "usage:read", "billing", "management")
+SCOPES = KEY_PERMISSIONS
 # Asked of a route that any valid key may call.
 ANY_SCOPE = ""
 # What a scope brings along.
@@ -28,8 +29,9 @@ LISTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`scopes` None is every scope. Lists that are empty restrict nothing; `models` and
-    `providers` hold patterns with `*`."""
+    """`scopes` None is every scope; `role` bounds them: that of the member who made the key, or
+    who calls. Lists that are empty restrict nothing; `models` and `providers` hold patterns with
+    `*`."""
 
     scopes: tuple[str, ...] | None = None
     ips: tuple[str, ...] = ()
@@ -38,6 +40,7 @@ class Rules:
     blocked_models: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     blocked_providers: tuple[str, ...] = ()
+    role: str | None = None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Rules":
@@ -46,16 +49,24 @@ class Rules:
             return FREE
         scopes = stored.get("scopes")
         lists = {name: tuple(stored.get(name) or ()) for name in LISTS}
-        return cls(None if scopes is None else tuple(scopes), **lists)
+        return cls(None if scopes is None else tuple(scopes), **lists, role=stored.get("role"))
+
+    def _in_role(self, scope: str) -> bool:
+        return self.role is None or scope in permissions_of(self.role)
 
     def grants(self, scope: str) -> bool:
-        if self.scopes is None or scope == ANY_SCOPE:
+        if scope == ANY_SCOPE:
+            return True
+        if not self._in_role(scope):
+            return False
+        if self.scopes is None:
             return True
         return scope in self.scopes or any(scope in IMPLIED.get(s, ()) for s in self.scopes)
 
     def gives(self, scope: str) -> bool:
         """May a key with these rules make one that has the scope?"""
-        return self.grants(scope) or any(scope in GIVEN.get(s, ()) for s in self.scopes or ())
+        given = any(scope in GIVEN.get(s, ()) for s in self.scopes or ())
+        return self.grants(scope) or (given and self._in_role(scope))
 
     def bound(self, asked: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
         """`asked` rules of a key that a holder of these rules makes or changes: what restricts
@@ -78,6 +89,24 @@ class Rules:
                 )
         return bounded
 
+    def covers(self, other: "Rules") -> bool:
+        """May the holder have the secret of a key with these other rules? Only when it opens
+        nothing that is shut to the holder."""
+        held = PERMISSIONS if other.scopes is None else other.scopes
+        given = all(self.gives(scope) for scope in held if other.grants(scope))
+        return given and self._as_narrow(other)
+
+    def _as_narrow(self, other: "Rules") -> bool:
+        """Is every restriction of the holder one of the other's too?"""
+        for name in LISTS:
+            mine, theirs = set(getattr(self, name)), set(getattr(other, name))
+            if name.startswith("blocked_"):
+                if not mine <= theirs:
+                    return False
+            elif mine and not (theirs and theirs <= mine):
+                return False
+        return True
+
     def allows_model(self, model: str) -> bool:
         """By the id that the name stands for, so that an alias opens nothing."""
         return _allowed(model, self.models, self.blocked_models)
@@ -99,6 +128,11 @@ class Origin:
 
 def permit(rules: Rules, scope: str, origin: Origin) -> None:
     """Forbidden, with a code, for what the key may not."""
+    if rules.role is not None and not rules.grants(scope):
+        raise Forbidden(
+            f"This needs the permission '{scope}', which role or key lacks.",
+            code="insufficient_scope",
+        )
     if not rules.grants(scope):
         raise Forbidden(f"This key lacks the scope '{scope}'.", code="insufficient_scope")
     if rules.ips and not ip_in(origin.ip, rules.ips):

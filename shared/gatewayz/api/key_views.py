@@ -117,8 +117,8 @@ def routed_key(row: Row) -> Row:
     }
 
 
-def own_key(row: Row) -> Row:
-    """For /v1/key: the calling key of itself."""
+def own_key(row: Row, balance_nanos: int) -> Row:
+    """For /v1/key: the calling key of itself, and what its account has left."""
     scopes = scopes_of(row)
     manages = "management" in scopes and "inference" not in scopes
     return {
@@ -132,6 +132,8 @@ def own_key(row: Row) -> Row:
         "is_provisioning_key": manages,
         "creator_user_id": row["metadata"].get("creator_user_id"),
         "expires_at": time_text(row["expires_at_ms"]),
+        "balance": usd_number(balance_nanos),
+        "rate_limits": {name: row["limits"].get(name) for name in RATES},
         "rate_limit": {
             "requests": -1,
             "interval": "10s",
@@ -141,13 +143,13 @@ def own_key(row: Row) -> Row:
 
 
 def _byok(row: Row) -> Row:
-    zero = usd_number(0)
+    """What requests at the account's own provider keys cost their owner, at list prices."""
     return {
         "include_byok_in_limit": bool(row["limits"].get("include_byok")),
-        "byok_usage": zero,
-        "byok_usage_daily": zero,
-        "byok_usage_weekly": zero,
-        "byok_usage_monthly": zero,
+        "byok_usage": usd_number(row["byok_total_nanos"]),
+        "byok_usage_daily": usd_number(row["byok_day_nanos"]),
+        "byok_usage_weekly": usd_number(row["byok_week_nanos"]),
+        "byok_usage_monthly": usd_number(row["byok_month_nanos"]),
     }
 
 

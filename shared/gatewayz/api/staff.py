@@ -1,6 +1,6 @@
-"""Staff operations: another key than any customer's, deny by default.
-
-`GATEWAYZ_STAFF_KEYS` names who may act: `alice:secret,bob:secret`. Every act carries the name.
+"""Staff operations: another key than any customer's, or a person with the staff's role; deny by
+default. `GATEWAYZ_STAFF_KEYS` names who may act: `alice:secret,bob:secret`. Every act carries the
+name, or the person's id.
 """
 
 import hashlib
@@ -34,7 +34,14 @@ def staff_members(text: str) -> list[tuple[str, str]]:
 
 
 async def staff_of(request: Request, plane: CurrentPlane) -> Member:
-    """The member whose secret is in `Authorization`; Unauthorized, always the same, otherwise."""
+    """Whoever's secret is in `Authorization`, or a person of the staff who is signed in;
+    Unauthorized, always the same, otherwise."""
+    seat = await plane.members.find(request.scope["headers"], request.method)
+    if seat is not None:
+        if not seat["staff"]:
+            log.warning("staff_denied", path=request.url.path, person=seat["person"])
+            raise Unauthorized
+        return Member(seat["person"])
     given = key_in(request.scope["headers"]) or b""
     digest = hashlib.sha256(given).digest()
     found = None

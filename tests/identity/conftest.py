@@ -1,0 +1,3 @@
+from tests.world import sandbox, tune, world
+
+__all__ = ["sandbox", "tune", "world"]
