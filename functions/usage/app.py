@@ -1,18 +1,27 @@
-"""What happened to a request, and what an account asked for. Control plane."""
+"""What happened to requests and what they came to, for the account they are of. Control plane."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
 from gatewayz.api import activity_views as views
-from gatewayz.api.answers import json_answer
-from gatewayz.api.app import Caller, CurrentPlane, create_app
+from gatewayz.api import usage_fields as fields
+from gatewayz.api import usage_views as told
+from gatewayz.api.answers import json_answer, time_text
+from gatewayz.api.app import Caller, CurrentPlane, Plane, create_app
 from gatewayz.api.key_fields import LAST_MS, moment_ms
+from gatewayz.api.schemas.usage import AnalyticsQuery, Feedback, NewExport
 from gatewayz.billing.credits import Credits
 from gatewayz.core import clock
-from gatewayz.core.errors import InvalidRequest
+from gatewayz.core.errors import Conflict, InvalidRequest, NotFound
+from gatewayz.core.ids import parse_request_id, ulid
 from gatewayz.inference.generations import explain, find_generation, show_generation
 from gatewayz.runtime import entries
+from gatewayz.stores.queue import WORKER_TIMEOUT_S
+from gatewayz.usage import exports, log, questions
+from gatewayz.usage.files import MEDIA
+from gatewayz.usage.receipts import Signer
+from gatewayz.usage.receipts import shown as shown_receipt
 
 app = create_app("usage")
 lambda_handler = entries.http(app)
@@ -25,6 +34,7 @@ Days = Annotated[int, Query(ge=1, le=365)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Place = Annotated[int, Query(ge=0, le=1_000_000)]
 Page = Annotated[int | None, Query(ge=1, le=1_000_000)]
+Cursor = Annotated[str | None, Query(max_length=64)]
 
 
 def _credits(plane: CurrentPlane) -> Credits:
@@ -49,6 +59,19 @@ async def explain_generation(id: str, caller: Caller, plane: CurrentPlane) -> Re
     """The charge recomputed line by line from usage and the price pinned at admission."""
     row = await find_generation(plane.stores.postgres, _credits(plane), caller.account, id)
     return json_answer({"data": explain(row)})
+
+
+@app.post("/v1/generation/feedback")
+@app.post("/api/v1/generation/feedback")
+async def give_feedback(asked: Feedback, caller: Caller, plane: CurrentPlane) -> Response:
+    """What was wrong with an answer, kept beside its request."""
+    request_id = parse_request_id(asked.generation_id)
+    said = {"account": caller.account, "request_id": request_id, "category": asked.category}
+    if request_id is not None:
+        known = await plane.stores.postgres.rpc("give_feedback", said | {"comment": asked.comment})
+        if known["success"]:
+            return json_answer({"data": known})
+    raise NotFound("There is no such generation.", code="generation_not_found")
 
 
 # ------------------------------------------------------------------ what an account asked for
@@ -124,3 +147,146 @@ def _span(first: str | None, end: str | None) -> dict[str, Any]:
     """What is given of it, in Unix milliseconds."""
     given = {"from_ms": moment_ms(first or None, "from"), "to_ms": moment_ms(end or None, "to")}
     return {name: value for name, value in given.items() if value is not None}
+
+
+# ------------------------------------------------------------------ the log and questions about it
+
+
+@app.get("/v1/requests")
+async def list_requests(
+    request: Request,
+    caller: Caller,
+    plane: CurrentPlane,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    order: Literal["newest", "oldest"] = "newest",
+    from_: From = None,
+    to: Text = None,
+) -> Response:
+    """Settled requests by any of their features, a page at a time."""
+    asked = fields.log_filters(caller.account, request.query_params) | fields.span(from_, to)
+    asked |= {"account": caller.account, "limit": limit, "order": order}
+    if cursor:
+        asked["cursor"] = parse_request_id(cursor)
+        if asked["cursor"] is None:
+            raise InvalidRequest("'cursor' is no cursor of the log.", param="cursor")
+    page = await plane.stores.postgres.rpc("search_requests", asked, timeout_s=WORKER_TIMEOUT_S)
+    return json_answer(
+        {"data": [log.shown(row) for row in page["rows"]], "next_cursor": page["next"]}
+    )
+
+
+@app.get("/v1/analytics/meta")
+@app.get("/api/v1/analytics/meta")
+async def describe_analytics(caller: Caller) -> Response:
+    """The metrics, dimensions, operators and granularities that a query may name."""
+    return json_answer({"data": questions.describe()})
+
+
+@app.post("/v1/analytics/query")
+@app.post("/api/v1/analytics/query")
+async def query_analytics(asked: AnalyticsQuery, caller: Caller, plane: CurrentPlane) -> Response:
+    """Metrics of the account's requests, by dimensions and time."""
+    started_s = clock.monotonic_s()
+    params = fields.question(caller.account, asked)
+    found = await plane.stores.postgres.rpc("query_usage", params, timeout_s=WORKER_TIMEOUT_S)
+    facts = {
+        "query_time_ms": round((clock.monotonic_s() - started_s) * 1000, 1),
+        "row_count": len(found["rows"]),
+        "truncated": found["truncated"],
+        "start": time_text(found["from_ms"]),
+        "end": time_text(found["to_ms"]),
+        "granularity": found["granularity"],
+    }
+    rows = [fields.dated(row, found["granularity"]) for row in found["rows"]]
+    return json_answer({"data": {"data": rows, "metadata": facts}})
+
+
+# ------------------------------------------------------------------ exports
+
+
+def _export(plane: Plane, job: dict[str, Any]) -> dict[str, Any]:
+    pepper = plane.settings.keys.pepper
+    return told.export(job, lambda number: exports.link_of(pepper, job, number))
+
+
+@app.post("/v1/exports")
+async def create_export(asked: NewExport, caller: Caller, plane: CurrentPlane) -> Response:
+    """Have a long range written to files; the answer is the job."""
+    made = {
+        "export_id": "exp_" + ulid(),
+        "account": caller.account,
+        "kind": asked.kind,
+        "format": asked.format,
+        "params": fields.export_params(caller.account, asked),
+    }
+    try:
+        job = await plane.stores.postgres.rpc("create_export", made)
+    except Conflict:
+        raise Conflict("At most 5 exports wait at once.", code="too_many_exports") from None
+    return json_answer({"data": _export(plane, job)}, 202)
+
+
+@app.get("/v1/exports")
+async def list_exports(caller: Caller, plane: CurrentPlane) -> Response:
+    """The account's exports, newest first."""
+    jobs = await plane.stores.postgres.rpc("list_exports", {"account": caller.account})
+    return json_answer({"data": [_export(plane, job) for job in jobs]})
+
+
+@app.get("/v1/exports/{export_id}")
+async def get_export(export_id: str, caller: Caller, plane: CurrentPlane) -> Response:
+    """How far an export is; when it is done, the links of its parts."""
+    job = None
+    if fields.is_id(export_id):
+        wanted = {"account": caller.account, "export_id": export_id}
+        job = await plane.stores.postgres.rpc("find_export", wanted)
+    if job is None:
+        raise NotFound("There is no such export.", code="export_not_found")
+    return json_answer({"data": _export(plane, job)})
+
+
+@app.get("/v1/exports/{export_id}/parts/{number}")
+async def get_export_part(
+    export_id: str, number: int, plane: CurrentPlane, expires: int = 0, signature: str = ""
+) -> Response:
+    """The file behind a signed link; its signature is its key."""
+    exports.check_link(plane.settings.keys.pepper, export_id, number, expires, signature)
+    link = await exports.store_link(plane.stores, export_id, number)
+    if link is not None:
+        return Response(status_code=307, headers={"Location": link})
+    data, job = await exports.find_part(plane.stores, export_id, number)
+    name = f"{export_id}-{number}.{job['format']}"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(data, media_type=MEDIA[job["format"]], headers=headers)
+
+
+# ------------------------------------------------------------------ receipts
+
+
+def _signer(plane: Plane) -> Signer:
+    keys = plane.settings.keys
+    return Signer(keys.receipt_key, keys.pepper, keys.receipt_former_keys)
+
+
+@app.get("/v1/receipts/keys")
+async def list_receipt_keys(plane: CurrentPlane) -> Response:
+    """The keys that receipts are signed with, as a JWK Set."""
+    return json_answer({"keys": list(_signer(plane).keys)})
+
+
+@app.get("/v1/receipts/{id}")
+async def get_receipt(id: str, caller: Caller, plane: CurrentPlane) -> Response:
+    """The signed receipt of a settled request, by any id we gave it."""
+    request_id = parse_request_id(id)
+    found = None
+    if request_id is not None:
+        wanted = {"account": caller.account, "request_id": request_id}
+        found = await plane.stores.postgres.rpc("find_receipt", wanted, timeout_s=WORKER_TIMEOUT_S)
+    if found is None:
+        raise NotFound("No settled request has this id.", code="receipt_not_found")
+    return json_answer({"data": shown_receipt(found, _signer(plane))})
