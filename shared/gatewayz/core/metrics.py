@@ -1,106 +1,147 @@
-"""Metrics for an operator: counts and durations as EMF lines, from which CloudWatch makes metrics.
+"""Metrics for an operator: gathered in the process, written at the end of a request or run.
 
-Owns the catalogue METRICS. Values are gathered in the process and written at the end of a request
-or run, at most once a period. Guarantees that without a namespace nothing is kept or written.
+Owns the catalogue (metrics.toml, read when metrics are on). Out as EMF lines, from which CloudWatch
+makes metrics, and to sinks: shared totals, a collector. Guarantees that without any of them nothing
+is kept or written, and that each is told at most once a period.
 """
 
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import orjson
 
 from gatewayz.core import clock
 
-Unit = Literal["Count", "Milliseconds"]
+Kind = Literal["counter", "gauge", "histogram"]
+Unit = Literal["Count", "Milliseconds", "Microseconds", "Nanodollars"]
 
 # Log lines are paid for by size: a busy process writes each kind of value once in this time.
 PERIOD_S = 10.0
 # EMF's own limit of values in one line.
 MAX_VALUES = 100
+# Upper ends of the buckets, in the metric's own unit; the last one has none.
+BOUNDS: Mapping[str, tuple[int, ...]] = {
+    "Milliseconds": (
+        10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000,
+        900_000,
+    ),
+    "Microseconds": (
+        250, 500, 1000, 1500, 2000, 3000, 5000, 10_000, 25_000, 50_000, 100_000, 250_000,
+        1_000_000,
+    ),
+}  # fmt: skip
+PER_SECOND: Mapping[str, int] = {"Milliseconds": 1000, "Microseconds": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`labels` are its dimensions, each of few values: never an id, an account or a model."""
+    """`labels` are its dimensions, each of few values: never an id or an account."""
 
+    kind: Kind
     unit: Unit
     labels: tuple[str, ...]
-    meaning: str
+    help: str
+    aws: bool = True
+    live: bool = False
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        return BOUNDS[self.unit] if self.kind == "histogram" else ()
 
 
-METRICS: dict[str, Metric] = {
-    "admissions": Metric(
-        "Count", ("outcome",), "requests by what became of them at the door: admitted or error code"
-    ),
-    "attempts": Metric(
-        "Count", ("provider", "result"), "calls of providers: ok or the class of the error"
-    ),
-    "requests": Metric("Count", ("outcome",), "admitted requests by their end, as in the ledger"),
-    "first_token": Metric(
-        "Milliseconds", ("provider",), "from admission to the first content of a stream"
-    ),
-    "charges": Metric(
-        "Count", ("status",), "charge messages by what the ledger did: posted, duplicate, …"
-    ),
-    "settlement_lag": Metric(
-        "Milliseconds",
-        (),
-        "from the end of a request to its charge in the ledger; worst of a batch",
-    ),
-    "queue_waiting": Metric("Count", ("queue",), "messages that wait or are in work"),
-    "queue_dead": Metric("Count", ("queue",), "dead letters"),
-    "queue_oldest": Metric(
-        "Milliseconds", ("queue",), "age of the oldest message, where the queue tells it"
-    ),
-    "swept": Metric(
-        "Count", ("kind",), "what the sweeper settled or freed: holds, messages, leases"
-    ),
-    "overages": Metric(
-        "Count", ("cause",), "charges beyond what was set aside for them: overage, late, flush, …"
-    ),
-    "stripe_events": Metric(
-        "Count", ("result",), "webhook calls: stored, known, forged or of the other mode"
-    ),
-    "stripe_applied": Metric("Count", ("kind", "result"), "events that were worked on, by type"),
-    "auto_topups": Metric("Count", ("result",), "automatic top-ups: paid, failed or switched off"),
-    "stripe_drift": Metric(
-        "Count", (), "differences between Stripe and the ledger that did not mend themselves"
-    ),
-    "payment_mismatches": Metric("Count", (), "payments that fit no order of ours"),
-    "fraud_warnings": Metric("Count", (), "payments that a bank calls fraudulent"),
-    "ledger_violations": Metric(
-        "Count", (), "rows of ledger.violations; anything above 0 is wrong"
-    ),
-}
+class Sink(Protocol):
+    """Whoever else wants the values. Neither call waits or raises."""
+
+    def add(
+        self, name: str, known: Metric, labels: Sequence[str], values: Sequence[int]
+    ) -> None: ...
+    def flush(self) -> None: ...
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+
+
+@cache
+def catalogue() -> Mapping[str, Metric]:
+    """Every metric by its name."""
+    rows = {name: row for name, row in _file().items() if name != "labels"}
+    return {name: Metric(**{**row, "labels": tuple(row["labels"])}) for name, row in rows.items()}
+
+
+def most_values() -> Mapping[str, int]:
+    """How many values a label may have."""
+    return dict(_file()["labels"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "METRICS":
+        return catalogue()
+    raise AttributeError(name)
+
 
 _namespace = ""
+_on = False
+_sinks: dict[str, Sink] = {}
+_kinds: dict[str, Kind] = {}
 _counts: dict[tuple[str, ...], int] = {}
-_durations: dict[tuple[str, ...], list[int]] = {}
+_values: dict[tuple[str, ...], list[int]] = {}
 _written_s = 0.0
 
 
 def configure_metrics(namespace: str) -> None:
-    """Write metrics under `namespace`; none when it is empty. Safe to call twice."""
+    """Write EMF lines under `namespace`; none when it is empty. Safe to call twice."""
     global _namespace, _written_s
+    if namespace != _namespace:
+        _counts.clear()
+        _values.clear()
     _namespace, _written_s = namespace, 0.0
-    _counts.clear()
-    _durations.clear()
+    _switch()
+
+
+def use_sink(name: str, sink: Sink | None) -> None:
+    """Tell this one, too: one of a name, the last."""
+    if sink is None:
+        _sinks.pop(name, None)
+    else:
+        _sinks[name] = sink
+    _switch()
+
+
+def _switch() -> None:
+    global _on
+    _on = bool(_namespace or _sinks)
+    if _on and not _kinds:
+        _kinds.update((name, known.kind) for name, known in catalogue().items())
+
+
+def metrics_on() -> bool:
+    """Whether anybody wants them; what is costly to measure is measured only then."""
+    return _on
 
 
 def metric(name: str, value: int = 1, **labels: str) -> None:
     """Add a value to a metric of the catalogue; all of its labels, in the catalogue's order."""
-    if not _namespace:
+    if not _on:
         return
     key = (name, *labels.values())
-    if METRICS[name].unit == "Count":
+    kind = _kinds[name]
+    if kind == "counter":
         _counts[key] = _counts.get(key, 0) + value
         return
-    values = _durations.setdefault(key, [])
+    if kind == "gauge":
+        _counts[key] = value
+        return
+    values = _values.setdefault(key, [])
     values.append(value)
     if len(values) >= MAX_VALUES:
-        _write(key, _durations.pop(key))
+        _write(key, _values.pop(key))
 
 
 def flush_metrics(*, now: bool = False) -> None:
@@ -108,18 +149,24 @@ def flush_metrics(*, now: bool = False) -> None:
     platform may freeze the process from then on.
     """
     global _written_s
-    if not (_counts or _durations):
+    if not (_counts or _values):
         return
     at_s = clock.monotonic_s()
     if not now and _written_s and at_s - _written_s < PERIOD_S:
         return
     _written_s = at_s
-    for key, count in _counts.items():
-        _write(key, count)
-    for key, values in _durations.items():
+    for key, count in _take(_counts):
+        _write(key, [count])
+    for key, values in _take(_values):
         _write(key, values)
-    _counts.clear()
-    _durations.clear()
+    for sink in _sinks.values():
+        sink.flush()
+
+
+def _take(gathered: dict[tuple[str, ...], Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    rows = list(gathered.items())
+    gathered.clear()
+    return iter(rows)
 
 
 def use_writer(writer: "WriteLine") -> None:
@@ -128,11 +175,13 @@ def use_writer(writer: "WriteLine") -> None:
     _writer = writer
 
 
-def _write(key: tuple[str, ...], value: int | list[int]) -> None:
+def _write(key: tuple[str, ...], values: list[int]) -> None:
     name, *labels = key
-    known = METRICS[name]
-    named = dict(zip(known.labels, labels, strict=True))
-    _writer(_namespace, name, known, named, value if isinstance(value, list) else [value])
+    known = catalogue()[name]
+    if _namespace and known.aws:
+        _writer(_namespace, name, known, dict(zip(known.labels, labels, strict=True)), values)
+    for sink in _sinks.values():
+        sink.add(name, known, labels, values)
 
 
 def _write_line(
@@ -150,7 +199,7 @@ def _write_line(
             ],
         },
         **labels,
-        name: values[0] if known.unit == "Count" else values,
+        name: values if known.kind == "histogram" else values[0],
     }
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
     sys.stdout.flush()

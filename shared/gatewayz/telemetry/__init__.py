@@ -1,0 +1,1 @@
+"""What operators and customers see of the gateway: traces, metrics, errors, flags, objectives."""
