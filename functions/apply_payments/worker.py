@@ -26,7 +26,7 @@ async def apply_payments(stores: Stores, messages: list[Received]) -> Collection
     done = []
     key = stores.secrets.find("STRIPE_SECRET_KEY")
     async with open_client(key, settings.billing.stripe_url) as client:
-        desk = Desk(client, stores.postgres, settings.billing)
+        desk = Desk(client, stores.postgres, settings.billing, stores.redis)
         for message in messages:
             body = message.body
             try:

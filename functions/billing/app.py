@@ -62,7 +62,7 @@ async def _desk(plane: Plane) -> AsyncIterator[Any]:
     if not key:
         raise NotFound("Payments are not configured here.", code="payments_not_configured")
     async with open_client(key, plane.settings.billing.stripe_url) as client:
-        yield Desk(client, plane.stores.postgres, plane.settings.billing)
+        yield Desk(client, plane.stores.postgres, plane.settings.billing, plane.stores.redis)
 
 
 def _check_currency(currency: str) -> None:
@@ -229,8 +229,9 @@ async def list_payments(
     rows = await plane.stores.postgres.rpc(
         "list_payments", {"account": caller.account, "limit": limit, "offset": offset}
     )
+    all_of_them = await plane.stores.postgres.rpc("count_payments", {"account": caller.account})
     payments = [_payment(row) for row in rows]
-    return json_answer({"payments": payments, "total": len(payments)})
+    return json_answer({"payments": payments, "total": all_of_them["number"]})
 
 
 @app.get("/api/stripe/payments/{payment_id}")
@@ -239,6 +240,31 @@ async def get_payment(payment_id: str, caller: Caller, plane: CurrentPlane) -> R
 
     row = await orders.find_own(plane.stores.postgres, caller.account, payment_id=payment_id)
     return json_answer(_payment(row))
+
+
+@app.get("/api/stripe/payments/{payment_id}/receipt")
+async def get_receipt(payment_id: str, caller: Caller, plane: CurrentPlane) -> Response:
+    """The address of Stripe's page of it."""
+    from gatewayz.billing.stripe import orders, receipts
+
+    row = await orders.find_own(plane.stores.postgres, caller.account, payment_id=payment_id)
+    async with _desk(plane) as desk:
+        return json_answer({"url": await receipts.find_receipt(desk, row)})
+
+
+@app.get("/api/stripe/invoices")
+async def list_invoices(
+    caller: Caller, plane: CurrentPlane, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> Response:
+    """Top-ups and periods as Stripe invoiced them; the pages and files are Stripe's."""
+    from gatewayz.billing.stripe.receipts import list_invoices as invoices_of
+
+    known = await plane.stores.postgres.rpc("find_customer", {"account": caller.account})
+    async with _desk(plane) as desk:
+        rows = await invoices_of(desk, known["customer"], limit) if known else []
+    return json_answer(
+        {"invoices": [row | {"created_at": time_text(row["created_at"] * 1000)} for row in rows]}
+    )
 
 
 @app.post("/api/stripe/refund")

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 
+from gatewayz.accounts.attempts import allow, check
+from gatewayz.accounts.origin import origin_of
 from gatewayz.api.answers import json_answer, time_text
 from gatewayz.api.app import Caller, CurrentPlane, Plane, create_app
 from gatewayz.api.schemas.promotions import AskCoupon, AskReferral, ChangeCoupon, NewCoupon
@@ -40,12 +42,20 @@ MESSAGES = {
 
 
 @app.post("/coupons/redeem")
-async def redeem_coupon(caller: Caller, plane: CurrentPlane, asked: AskCoupon) -> Response:
-    """Credit for a code, once. A refusal is a 400 that names its reason in `error_code`."""
+async def redeem_coupon(
+    caller: Caller, plane: CurrentPlane, request: Request, asked: AskCoupon
+) -> Response:
+    """Credit for a code, once. A refusal is a 400 that names its reason in `error_code`. Codes that
+    nobody has count as guesses: an address has few of them."""
+    scope = request.scope
+    place = origin_of(plane.settings.http.client_ip, scope.get("client"), scope["headers"])
+    await check("coupon", place.ip, redis=plane.stores.redis)
     row = await plane.stores.postgres.rpc(
         "redeem_coupon", {"account": caller.account, "code": asked.code}
     )
     refused = row.get("error_code")
+    if refused == "COUPON_NOT_FOUND":
+        await allow("coupon", place.ip, redis=plane.stores.redis)
     if refused == "TOO_MANY_ATTEMPTS":
         raise RateLimited(
             "Too many codes were tried; try again in an hour.",

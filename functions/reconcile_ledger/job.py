@@ -29,7 +29,7 @@ async def _check_stripe(stores: Stores, key: str) -> None:
     billing = load_settings().billing
     try:
         async with open_client(key, billing.stripe_url) as client:
-            await check_stripe(Desk(client, stores.postgres, billing))
+            await check_stripe(Desk(client, stores.postgres, billing, stores.redis))
     except GatewayError as error:
         # Stripe away must not keep the ledger from being checked.
         log.warning("stripe_not_checked", error=error.metric)

@@ -11,17 +11,18 @@ from gatewayz.api.app import Caller, CurrentPlane, Plane, create_app
 from gatewayz.api.schemas.billing import AskCap
 from gatewayz.api.schemas.subscriptions import AskAssignment, AskPlan, AskSubscription
 from gatewayz.api.staff import Staff
-from gatewayz.billing.plans import FREE, Plan, load_plans, read_prices
+from gatewayz.billing.plans import FREE, Plan, load_plans, markup_of_plan, read_prices
 from gatewayz.billing.returns import SESSION, return_url
+from gatewayz.core.billing_settings import BillingSettings
 from gatewayz.core.errors import InvalidRequest, NotFound
 from gatewayz.core.money import parse_usd, usd_number
+from gatewayz.pricing.markup import PPM
 from gatewayz.runtime import entries
 
 app = create_app("subscriptions")
 lambda_handler = entries.http(app)
 
 NANOS_PER_CENT = 10_000_000
-RUNNING = ("active", "trialing")
 Row = dict[str, Any]
 
 
@@ -36,10 +37,11 @@ async def _desk(plane: Plane) -> AsyncIterator[Any]:
     if not key or not read_prices(billing.prices):
         raise NotFound("Subscriptions are not on sale here.", code="payments_not_configured")
     async with open_client(key, billing.stripe_url) as client:
-        yield Desk(client, plane.stores.postgres, billing)
+        yield Desk(client, plane.stores.postgres, billing, plane.stores.redis)
 
 
-def _plan(plan: Plan, prices: Row) -> Row:
+def _plan(plan: Plan, billing: BillingSettings) -> Row:
+    names = [name for name, its in read_prices(billing.prices).items() if its == plan.id]
     return {
         "id": plan.id,
         "name": plan.name,
@@ -47,7 +49,9 @@ def _plan(plan: Plan, prices: Row) -> Row:
         "plan_type": plan.id,
         "price_per_month": usd_number(plan.price_cents * NANOS_PER_CENT),
         "allowance_per_month": usd_number(plan.allowance_cents * NANOS_PER_CENT),
-        "price_ids": [price for price, its in prices.items() if its == plan.id],
+        "price_ids": [name for name in names if not name.startswith("prod_")],
+        "product_ids": [name for name in names if name.startswith("prod_")],
+        "price_markup": markup_of_plan(plan.id, billing.plan_markups) / PPM,
         "daily_request_limit": plan.requests_per_day,
         "monthly_request_limit": plan.requests_per_month,
         "daily_token_limit": plan.tokens_per_day,
@@ -62,8 +66,7 @@ def _plan(plan: Plan, prices: Row) -> Row:
 @app.get("/plans")
 async def list_plans(plane: CurrentPlane) -> Response:
     """What is on offer; the same for everybody."""
-    prices = dict(read_prices(plane.settings.billing.prices))
-    return json_answer([_plan(plan, prices) for plan in load_plans().values()])
+    return json_answer([_plan(plan, plane.settings.billing) for plan in load_plans().values()])
 
 
 @app.get("/plans/{plan_id}")
@@ -71,34 +74,33 @@ async def get_plan(plan_id: str, plane: CurrentPlane) -> Response:
     plan = load_plans().get(plan_id)
     if plan is None:
         raise NotFound("There is no such plan.", code="plan_not_found")
-    return json_answer(_plan(plan, dict(read_prices(plane.settings.billing.prices))))
+    return json_answer(_plan(plan, plane.settings.billing))
 
 
-async def _own(plane: Plane, account: str) -> tuple[Plan, Row | None, int | None, int | None]:
-    """The plan that counts now, the subscription, and from when to when: a subscription which
-    runs, else what staff assigned, else the free one."""
-    rpc = plane.stores.postgres.rpc
-    row = await rpc("find_subscription", {"account": account})
-    if row is not None and row["status"] in RUNNING:
-        return load_plans()[row["plan"]], row, row["period_start_ms"], row["period_end_ms"]
-    given = await rpc("find_assigned_plan", {"account": account})
-    if given is not None and given["plan"] in load_plans():
-        return load_plans()[given["plan"]], row, given["starts_at_ms"], given["expires_at_ms"]
-    return load_plans()[FREE], row, None, None
+async def _own(plane: Plane, account: str) -> tuple[Plan, Row]:
+    """The plan that counts now and what is known of it: its source, from when to when."""
+    found = await plane.stores.postgres.rpc("find_plan", {"account": account})
+    return load_plans().get(found["plan"], load_plans()[FREE]), found
 
 
 @app.get("/user/plan")
 async def get_own_plan(caller: Caller, plane: CurrentPlane) -> Response:
-    plan, row, start_ms, end_ms = await _own(plane, caller.account)
+    plan, own = await _own(plane, caller.account)
+    row = await plane.stores.postgres.rpc("find_subscription", {"account": caller.account})
+    end_ms = own["ends_at_ms"]
+    if own["source"] == "subscription" and end_ms is None:
+        end_ms = row["period_end_ms"]
     return json_answer(
-        _plan(plan, dict(read_prices(plane.settings.billing.prices)))
+        _plan(plan, plane.settings.billing)
         | {
             "plan_id": plan.id,
             "plan_name": plan.name,
             "plan_description": plan.description,
-            "start_date": time_text(start_ms),
+            "plan_source": own["source"],
+            "start_date": time_text(own["starts_at_ms"]),
             "end_date": time_text(end_ms),
             "subscription_status": row["status"] if row else "none",
+            "grace_ends_at": time_text(row["grace_ends_at_ms"]) if row else None,
             "subscription_allowance": usd_number(row["allowance_left_nanos"] if row else 0),
         }
     )
@@ -120,7 +122,7 @@ def _limits(plan: Plan) -> Row:
 @app.get("/user/environment-usage")
 async def get_use(caller: Caller, plane: CurrentPlane) -> Response:
     """What was used in this UTC day and month beside what the plan allows."""
-    plan, *_ = await _own(plane, caller.account)
+    plan, _ = await _own(plane, caller.account)
     used = await plane.stores.postgres.rpc("count_use", {"account": caller.account})
     limits = _limits(plan)
     return json_answer(
@@ -138,15 +140,15 @@ async def get_use(caller: Caller, plane: CurrentPlane) -> Response:
 async def get_entitlements(
     caller: Caller, plane: CurrentPlane, feature: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
-    plan, _, _, end_ms = await _own(plane, caller.account)
+    plan, own = await _own(plane, caller.account)
     return json_answer(
         {
             "has_plan": plan.id != FREE,
             "limits": _limits(plan),
             "features": list(plan.features),
             "can_access_feature": not feature or feature in plan.features,
-            "plan_expires": time_text(end_ms),
-            "plan_expired": False,
+            "plan_expires": time_text(own["ends_at_ms"]),
+            "plan_expired": own["blocked"] is not None,
         }
     )
 
@@ -186,6 +188,7 @@ def _subscription(row: Row) -> Row:
         "current_period_start": time_text(row["period_start_ms"]),
         "current_period_end": time_text(row["period_end_ms"]),
         "cancel_at_period_end": row["cancel_at_period_end"],
+        "grace_ends_at": time_text(row["grace_ends_at_ms"]),
         "ended_at": time_text(row["ended_at_ms"]),
     }
 
@@ -207,7 +210,7 @@ async def open_subscription(
 
     settings = plane.settings.billing
     async with _desk(plane) as desk:
-        price = subscriptions.price_for(desk, plan=asked.plan, price=asked.price_id)
+        price, _ = await subscriptions.price_for(desk, plan=asked.plan, price=asked.price_id)
         customer = await orders.customer_of(
             desk.client, plane.stores.postgres, caller.account, email=asked.customer_email
         )
@@ -228,9 +231,9 @@ async def _change(caller: Any, plane: Plane, asked: AskPlan, *, now: bool) -> Re
     from gatewayz.billing.stripe import subscriptions
 
     async with _desk(plane) as desk:
-        price = subscriptions.price_for(desk, plan=asked.plan, price=asked.price_id)
+        price, plan = await subscriptions.price_for(desk, plan=asked.plan, price=asked.price_id)
         row = await subscriptions.own_subscription(desk, caller.account)
-        row = await subscriptions.change_plan(desk, row, price, now=now)
+        row = await subscriptions.change_plan(desk, row, price, plan, now=now)
     return json_answer(_subscription(row))
 
 

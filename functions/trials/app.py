@@ -3,15 +3,17 @@
 One for a person, for ever, and only with something verified. The client chooses no amount.
 """
 
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
-from fastapi import Body, Response
+from fastapi import Body, Query, Response
 
 from gatewayz.api.answers import json_answer, time_text
 from gatewayz.api.app import Caller, CurrentPlane, Plane, create_app
 from gatewayz.api.schemas.trials import AskPartnerTrial, AskTrial, NewTerms
 from gatewayz.api.staff import Staff
-from gatewayz.billing.plans import load_plans
+from gatewayz.billing.plans import FREE, load_plans
+from gatewayz.billing.slot import RedisAway, call_admit
 from gatewayz.core.errors import Conflict, Forbidden, GatewayError, InvalidRequest, NotFound
 from gatewayz.core.money import usd_number, usd_text
 from gatewayz.runtime import entries
@@ -68,7 +70,7 @@ def _state(found: Row) -> Row:
         "trial_max_credits": usd_number(trial.get("nanos", 0)),
         "trial_remaining_credits": usd_number(trial["left_nanos"] if active else 0),
         "trial_daily_credits": None if day is None else usd_number(day),
-        "subscription_plan": "free",
+        "subscription_plan": found.get("plan", FREE),
     }
 
 
@@ -165,6 +167,20 @@ async def check_terms(code: str, caller: Caller, plane: CurrentPlane) -> Respons
     )
 
 
+@app.get("/partner-trials/daily-limit")
+async def get_daily_limit(caller: Caller, plane: CurrentPlane) -> Response:
+    """What a partner's trial may spend in a UTC day, if its terms say so."""
+    row = await plane.stores.postgres.rpc("find_daily_cap", {"account": caller.account})
+    most, room = row["day_nanos"], row["room_nanos"]
+    return json_answer(
+        {
+            "daily_limit": None if most is None else usd_number(most),
+            "used_today": usd_number(row["spent_nanos"]),
+            "remaining_today": None if room is None else usd_number(room),
+        }
+    )
+
+
 # ------------------------------------------------------------------ administration
 
 
@@ -201,5 +217,45 @@ async def analyze(staff: Staff, plane: CurrentPlane, code: str | None = None) ->
             "conversion_rate": row["converted"] / row["trials"] if row["trials"] else None,
             "granted": usd_number(row["granted_nanos"]),
             "spent": usd_number(row["spent_nanos"]),
+            "funnel": row["funnel"],
+            "by_code": [_rated(one) for one in row["codes"]],
+            "cohorts": [_rated(one) for one in row["cohorts"]],
         }
     )
+
+
+def _rated(row: Row) -> Row:
+    """A group's figures, with the share of it that became customers."""
+    spent = row.pop("spent_nanos", None)
+    more = {} if spent is None else {"spent": usd_number(spent)}
+    return row | more | {"conversion_rate": row["converted"] / row["trials"]}
+
+
+@app.get("/admin/trial/users")
+async def list_trials(
+    staff: Staff,
+    plane: CurrentPlane,
+    status: Literal["all", "active", "ended", "converted"] = "all",
+    code: Annotated[str | None, Query(max_length=40)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:
+    """Who has or had one, the newest first."""
+    asked = {"state": status, "code": code, "limit": limit, "offset": offset}
+    found = await plane.stores.postgres.rpc("list_trials", asked)
+    users = [
+        {"user_id": row["account"], **_state({"trial": row, "signals": [], "paid": False})}
+        for row in found["rows"]
+    ]
+    return json_answer({"users": users, "total": found["total"]})
+
+
+@app.post("/admin/trial/expire/{user_id}")
+async def expire_trial(user_id: str, staff: Staff, plane: CurrentPlane) -> Response:
+    """End a trial that runs, with what is left of it."""
+    row = await plane.stores.postgres.rpc("end_trial", {"account": user_id})
+    if row is None:
+        raise NotFound("This account has no trial that runs.", code="trial_not_found")
+    with suppress(RedisAway):
+        await call_admit(plane.stores.redis, user_id, "epoch", row["epoch"])
+    return json_answer(_state({"trial": row, "signals": [], "paid": row["converted"]}))

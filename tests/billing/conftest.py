@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from gatewayz.core import clock
-from gatewayz.core.settings import BillingSettings, Settings
+from gatewayz.core.billing_settings import BillingSettings
+from gatewayz.core.settings import Settings
 from gatewayz.local.mount import load_modules
 from gatewayz.runtime.entries import Worker
 from gatewayz.stores.open import Stores

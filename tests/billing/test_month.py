@@ -11,8 +11,8 @@ import pytest
 
 from gatewayz.billing.due import send_due
 from gatewayz.core import clock
+from gatewayz.core.billing_settings import BillingSettings
 from gatewayz.core.ids import new_id
-from gatewayz.core.settings import BillingSettings
 from gatewayz.local.mount import load_modules
 from gatewayz.stores import direct_postgres
 from tests.billing import test_subscriptions

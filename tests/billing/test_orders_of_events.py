@@ -17,7 +17,8 @@ TERMS = {"bonus_nanos": 500 * CENT, "bonus_least_cents": 500, "referral_nanos": 
 REFUND = (["succeeded"], ["pending", "succeeded"], ["pending", "failed"], ["succeeded", "failed"])
 DISPUTE = (["needs_response", "lost"], ["needs_response", "under_review", "won"],
            ["warning_needs_response"], ["needs_response"])  # fmt: skip
-HISTORIES, ORDERS = 8, 25
+# One history in very many orders, and others in fewer.
+ORDERS = (200, 20, 20, 20, 20, 20)
 
 
 @dataclass
@@ -167,11 +168,17 @@ class Ledger:
                  "currency": "usd", "amount_cents": paid.cents, "credit_nanos": paid.credit},
             )  # fmt: skip
 
-    async def play(self, events: list[tuple[str, dict[str, Any]]]) -> None:
+    async def play(self, events: list[tuple[str, dict[str, Any]]], owners: dict[str, str]) -> None:
+        """One statement after another, sent together: what they answer is not looked at."""
+        calls = []
         for name, params in events:
-            row = await self.call(name, params)
+            calls.append((name, params))
             if name == "apply_payment":
-                await self.call("sync_rewards", TERMS | {"account": row["account"]})
+                owner = owners[params["payment_id"]]
+                calls.append(("sync_rewards", TERMS | {"account": owner}))
+        await self._connection.execute(
+            ";".join(f"select api.{name}($j${orjson.dumps(p).decode()}$j$)" for name, p in calls)
+        )
 
     async def state(self) -> tuple[dict[str, int], list[tuple[Any, ...]]]:
         held = {}
@@ -187,23 +194,24 @@ class Ledger:
         return held, [tuple(row) for row in payments]
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
+@pytest.mark.parametrize("seed", range(len(ORDERS)))
 async def test_F74_any_order_of_events_ends_in_the_oracles_state(
     seed: int, database_url: str
 ) -> None:
     chance = random.Random(seed)
     history = History(chance)
     events = history.events()
+    owners = {f"pay_{paid.name}": paid.account for paid in history.payments}
     connection = await asyncpg.connect(database_url)
     ledger = Ledger(connection)
     states = []
     try:
         await ledger.open(history)
-        for _ in range(ORDERS):
+        for _ in range(ORDERS[seed]):
             order = events + chance.choices(events, k=len(events) // 2)
             chance.shuffle(order)
             await connection.execute("begin")
-            await ledger.play(order)
+            await ledger.play(order, owners)
             states.append(await ledger.state())
             assert states[-1][0] == history.expected(), order
             found = await connection.fetch("select * from ledger.violations")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gatewayz.core.settings import BillingSettings
+from gatewayz.core.billing_settings import BillingSettings
 from tests.billing.conftest import CENT, STAFF_SECRET, Till
 from tests.fakes.stripe.app import FakeStripe
 from tests.fakes.stripe.deliveries import Manners
@@ -137,7 +137,8 @@ async def test_a_failed_renewal_is_past_due_and_brings_nothing(
     till.fake.subscriptions.advance(end_s + 60)
     await till.deliver(Manners(shuffle_seed=4))
     own = (await till.call("GET", "/user/plan")).json()
-    assert (own["plan_id"], own["subscription_status"]) == ("free", "past_due")
+    # The plan stays for its grace; the unpaid period brings no allowance.
+    assert (own["plan_id"], own["subscription_status"]) == ("dev", "past_due")
     assert await till.balance() == DEV
     assert await till.violations() == []
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gatewayz.core.settings import BillingSettings
+from gatewayz.core.billing_settings import BillingSettings
 from tests.billing.conftest import CENT, STAFF_SECRET, Till
 from tests.fakes.stripe import reversals
 from tests.fakes.stripe.deliveries import Manners, as_event

@@ -126,21 +126,69 @@ async def test_trial_credit_is_spent_first_and_lapses_with_the_trial(till: Till)
     assert await till.violations() == []
 
 
-@pytest.mark.parametrize(("limit", "by"), [("max_tokens", "tokens"), ("max_requests", "requests")])
-async def test_a_limit_of_the_trial_ends_it(till: Till, limit: str, by: str) -> None:
-    await till.call("PUT", "/admin/trial/terms/tiny", {"name": "Tiny", limit: 1}, headers=STAFF)
+async def test_a_limit_of_the_trial_ends_it(till: Till) -> None:
+    terms = {"name": "Tiny", "max_requests": 1}
+    await till.call("PUT", "/admin/trial/terms/tiny", terms, headers=STAFF)
     await save_card(till, till.account, "card-a")
     await start(till, partner_code="tiny")
     assert (await till.world.post(till.account, max_tokens=50)).status_code == 200
     await till.world.settle()
     state = (await till.call("GET", "/trial/status")).json()
-    assert (state["trial_active"], state["trial_ended_by"]) == (False, by)
+    assert (state["trial_active"], state["trial_ended_by"]) == (False, "requests")
     await till.world.sweep()
     await asyncio.sleep(1.1)  # a refusal would be remembered for a second
     refused = await till.world.post(till.account, max_tokens=50)
     assert refused.status_code == 402
     await load_modules_daily(till)
     assert await till.balance() == 0
+    assert await till.violations() == []
+
+
+async def test_staff_sees_what_trials_brought_and_ends_one(till: Till) -> None:
+    other = await till.world.account(usd=0)
+    await save_card(till, till.account, "card-a")
+    await save_card(till, other, "card-b")
+    await start(till, partner_code="REDBEARD")
+    await till.call("POST", "/trial/start", {}, headers=other.headers)
+    state = (await till.call("GET", "/trial/status")).json()
+    assert state["subscription_plan"] == "team"
+    limit = (await till.call("GET", "/partner-trials/daily-limit")).json()
+    assert limit == {"daily_limit": 5, "used_today": 0, "remaining_today": 5}
+    assert (await till.world.post(till.account, max_tokens=50)).status_code == 200
+    await till.world.settle()
+    order = await till.checkout(1000)
+    till.fake.checkout.pay(order["session_id"])
+    await till.deliver()
+
+    async def staff(method: str, path: str) -> Any:
+        answer = await till.call(method, path, headers=STAFF)
+        return answer.json() if answer.status_code == 200 else answer.status_code
+
+    figures = await staff("GET", "/admin/trial/analytics")
+    assert figures["funnel"] == {
+        "verified": 2, "started": 2, "used": 1, "used_up": 0, "converted": 1,
+    }  # fmt: skip
+    rates = {row["code"]: row["conversion_rate"] for row in figures["by_code"]}
+    assert rates == {"DEFAULT": 0, "REDBEARD": 1}
+    (cohort,) = figures["cohorts"]
+    assert (cohort["trials"], cohort["used"], cohort["converted"]) == (2, 1, 1)
+    only = await staff("GET", "/admin/trial/analytics?code=redbeard")
+    assert (only["trials"], only["conversion_rate"]) == (1, 1)
+    assert (await staff("GET", "/admin/trial/analytics?code=none"))["conversion_rate"] is None
+
+    users = await staff("GET", "/admin/trial/users?limit=1")
+    assert (users["total"], [u["user_id"] for u in users["users"]]) == (2, [other.id])
+    users = await staff("GET", "/admin/trial/users?status=converted&code=redbeard")
+    assert [u["user_id"] for u in users["users"]] == [till.account.id]
+
+    ended = await staff("POST", f"/admin/trial/expire/{other.id}")
+    assert (ended["trial_active"], ended["trial_ended_by"]) == (False, "staff")
+    assert await staff("POST", f"/admin/trial/expire/{other.id}") == 404
+    assert (await staff("GET", "/admin/trial/users?status=ended"))["total"] == 1
+    assert (await staff("GET", "/admin/trial/users?status=active"))["total"] == 1
+    await load_modules_daily(till)
+    assert await till.balance(other.id) == 0
+    assert (await till.call("GET", "/admin/trial/users")).status_code in (401, 403)
     assert await till.violations() == []
 
 

@@ -213,7 +213,8 @@ async def test_a_spent_budget_is_named_though_redis_is_away(stores: Stores) -> N
     await money.open()
     credits = Credits(stores.postgres, NoRedis(), lease_ttl_s=2400)
     request_id = new_request_id()
-    ask = Ask(request_id, A, 1, USD, 60.0, "{}", (("key:k", "2026-11", USD // 2),))
+    budgets = (("key:k:monthly", "monthly", USD // 2),)
+    ask = Ask(request_id, A, 1, USD, 60.0, "{}", budgets=budgets)
     with pytest.raises(InsufficientCredits) as refused:
         await credits.admit(ask)
     assert refused.value.code == "budget_exceeded"

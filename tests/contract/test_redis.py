@@ -86,8 +86,8 @@ async def test_lists_numbers_and_nothing_have_one_form(scripts: RedisScripts) ->
     assert await scripts.script("principal_v1", ["principal:{b}"], ["get"]) == ""
     account = ["acct:{a}", "holds:{a}", "due:{a}", "budgets:{a}", "outbox:{a}"]
     step = ["refill", 0, "L1", "op1", 2**53 - 1, 600_000]
-    assert await scripts.script("admit_v1", account, step) == ["OK", "", "0"]
-    assert await scripts.script("admit_v1", account, ["outbox", 0, 10]) == []
+    assert await scripts.script("admit_v2", account, step) == ["OK", "", "0"]
+    assert await scripts.script("admit_v2", account, ["outbox", 0, 10]) == []
 
 
 async def test_replies_find_their_callers_however_many_run_at_once(scripts: RedisScripts) -> None:
@@ -101,7 +101,7 @@ async def test_replies_find_their_callers_however_many_run_at_once(scripts: Redi
 
 async def test_a_script_error_is_an_outage_and_the_client_goes_on(scripts: RedisScripts) -> None:
     with pytest.raises(StoreUnavailable):
-        await scripts.script("admit_v1", ["a", "b", "c", "d", "e"], ["nonsense", 0])
+        await scripts.script("admit_v2", ["a", "b", "c", "d", "e"], ["nonsense", 0])
     assert await scripts.script("ping_v1", ["k"], []) == "PONG"
 
 
@@ -151,12 +151,12 @@ async def test_F05_a_lost_reply_is_unknown_and_the_script_was_run_once(
     scripts = backend.open(2.0)
     assert await scripts.script("ping_v1", ["k"], []) == "PONG"
     account = ["acct:{a}", "holds:{a}", "due:{a}", "budgets:{a}", "outbox:{a}"]
-    await scripts.script("admit_v1", account, ["refill", 0, "L1", "op1", 1000, 600_000])
+    await scripts.script("admit_v2", account, ["refill", 0, "L1", "op1", 1000, 600_000])
     with redis.Redis.from_url(redis_url) as client:
         client.config_resetstat()
         backend.link.lose_reply(b"op2")
         with pytest.raises(StoreTimeout):
-            await scripts.script("admit_v1", account, ["refill", 0, "L1", "op2", 1000, 600_000])
+            await scripts.script("admit_v2", account, ["refill", 0, "L1", "op2", 1000, 600_000])
         calls = client.info("commandstats")
         assert calls["cmdstat_evalsha"]["calls"] == 1
         assert client.hget("acct:{a}", "left") == b"2000"

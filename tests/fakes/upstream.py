@@ -21,7 +21,8 @@ class Act(Enum):
     HANG = "hang"  # say nothing more until the caller goes
 
 
-Step = bytes | Act
+# Bytes to write, an act, or so many seconds of silence.
+Step = bytes | Act | float
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class RawUpstream:
                     writer.transport.abort()
                 elif step is Act.HANG:
                     await reader.read()
+                elif isinstance(step, float):
+                    await asyncio.sleep(step)
                 else:
                     assert isinstance(step, bytes)
                     writer.write(step)
@@ -121,5 +124,16 @@ async def _read(reader: asyncio.StreamReader) -> RawRequest:
         name, _, value = header.partition(":")
         known = headers.get(name.lower())
         headers[name.lower()] = value.strip() if known is None else f"{known}, {value.strip()}"
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return RawRequest(line, headers, await _read_chunks(reader))
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return RawRequest(line, headers, body)
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        body += await reader.readexactly(size)
+        await reader.readuntil(b"\r\n")
+    await reader.readuntil(b"\r\n")
+    return body

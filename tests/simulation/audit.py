@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 import redis.asyncio
 
-from gatewayz.billing.slot import account_keys
+from gatewayz.billing.slot import ADMIT, account_keys
 from gatewayz.dialects.openai_chat.meter import OutputMeter
 from gatewayz.pricing.estimate import likely_share
 from tests.simulation.upstream import PROMPT_TOKENS, Script, word
@@ -157,9 +157,19 @@ class Auditor:
             found = await self._connection.fetch("select * from ledger.violations")
             if found:
                 raise SimulationFailed(f"after {step.label}: {[tuple(row) for row in found]}")
-        if step.label in MOVES_MONEY or step.label.startswith("admit_v1"):
+        if step.label == "settle_charges":
+            await self._check_sums(step)
+        if step.label in MOVES_MONEY or step.label.startswith(ADMIT):
             for account in accounts:
                 await self._check_lease(account, step)
+
+    async def _check_sums(self, step: Step) -> None:
+        """What customers are shown by hour, day and class is what the ledger charged."""
+        await self._connection.fetchval("""select api.fold_usage('{"most": 1000000}')""")
+        found = await self._connection.fetch("select * from ledger.find_usage_violations(null)")
+        sums = await self._connection.fetchrow(SUMS)
+        if found or len(set(sums or ())) > 1:
+            raise SimulationFailed(f"after {step.label}: {[tuple(row) for row in found]}, {sums}")
 
     async def _check_lease(self, account: str, step: Step) -> None:
         """I16: 0 ≤ left; left, holds and charges of a lease are within what was granted."""
@@ -203,6 +213,12 @@ class Auditor:
         return [dict(row) for row in found]
 
 
+SUMS = """
+select (select coalesce(sum(amount), 0)::bigint from ledger.charges) as ledger,
+       (select coalesce(sum(nanos), 0)::bigint from ledger.usage_hours) as hours,
+       (select coalesce(sum(nanos), 0)::bigint from ledger.usage_days) as days,
+       (select coalesce(sum(nanos), 0)::bigint from ledger.usage_lines) as lines
+"""
 LEASE = """
 select l.granted, l.state, c.request_id, c.amount from ledger.leases l left join (
     select lease, request_id, from_held as amount from ledger.charges
@@ -222,6 +238,7 @@ class Verdict:
     charged_nanos: int = 0
     lost_nanos: int = 0
     lost: list[str] = field(default_factory=list)
+    budgets: int = 0
 
 
 def judge(callers: list[Caller], rows: list[dict[str, Any]], evidence: Evidence) -> Verdict:

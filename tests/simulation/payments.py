@@ -1,6 +1,6 @@
-"""Money in and out again, as actions of the simulated world: top-ups, refunds, disputes, periods of
-a subscription, coupons. Stripe's side is a few facts; a worker posts what it read of them, perhaps
-long ago, twice, and by processes that die.
+"""Money in and out again, as actions of the simulated world: top-ups, refunds, disputes, states and
+periods of a subscription, coupons. Stripe's side is a few facts; a worker posts what it read of
+them, perhaps long ago, twice, and by processes that die.
 """
 
 import random
@@ -17,6 +17,11 @@ CENT = 10_000_000
 TERMS = {"bonus_nanos": 5 * CENT, "bonus_least_cents": 50, "referral_nanos": 10 * CENT,
          "referral_least_cents": 100}  # fmt: skip
 PERIOD_MS = 40_000
+# From one state of a subscription to the next.
+NEXT = {
+    "active": ("active", "past_due", "paused", "canceled"), "paused": ("active", "canceled"),
+    "past_due": ("active", "unpaid", "canceled"), "unpaid": ("active", "canceled"),
+}  # fmt: skip
 
 
 @dataclass
@@ -61,6 +66,30 @@ class Paid:
         return self.credit - sum(self.credit * c // self.cents for c in self.gone_cents)
 
 
+@dataclass
+class Subscribed:
+    """What Stripe has of a subscription now. `read_ms` counts the looks at it: each is newer."""
+
+    account: str
+    status: str = "active"
+    plan: str = "dev"
+    period: int = 0
+    looks: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        self.looks += 1
+        return {
+            "subscription": f"sub_{self.account}", "customer": f"cus_{self.account}",
+            "plan": self.plan, "price": f"price_{self.plan}", "status": self.status,
+            "period_start_ms": self.period * PERIOD_MS, "period_end_ms": 2**42,
+            "cancel_at_period_end": False, "ended_at_ms": None, "read_ms": 2**41 + self.looks,
+        }  # fmt: skip
+
+    @property
+    def runs(self) -> bool:
+        return self.status in ("active", "trialing", "past_due")
+
+
 class Payments:
     """Decisions are drawn by a chance of its own: the histories of requests stay what they were."""
 
@@ -69,6 +98,8 @@ class Payments:
         self._chance = random.Random(seed * 7919 + 1)
         self.paid: list[Paid] = []
         self.allowances: dict[str, dict[int, int]] = {account: {} for account in accounts}
+        self.subscriptions = {account: Subscribed(account) for account in accounts}
+        self._read: list[dict[str, Any]] = []
         self._stale: list[dict[str, Any]] = []
         self._numbers = 0
 
@@ -81,7 +112,7 @@ class Payments:
         for account in self._accounts:
             await connection.execute(
                 f"insert into ledger.subscriptions values ('sub_{account}', '{account}', 'dev',"
-                " 'price_1', 'active', now(), now(), false, null, now(), now())"
+                " 'price_1', 'active', now(), now(), false, null, to_timestamp(0), now())"
             )
         await postgres.rpc(
             "create_coupon",
@@ -91,7 +122,7 @@ class Payments:
 
     async def act(self, stores: Stores) -> None:
         """One thing happens at Stripe or here, and a worker posts what it knows."""
-        match self._chance.randrange(7):
+        match self._chance.randrange(8):
             case 0 | 1:
                 await self._order(stores)
             case 2:
@@ -105,6 +136,8 @@ class Payments:
                 await stores.postgres.rpc("redeem_coupon", {"account": account, "code": "once"})
             case 6:
                 await stores.postgres.rpc("expire_wallets", {})
+            case 7:
+                self._change(self.subscriptions[self._chance.choice(self._accounts)])
         await self._work(stores)
 
     async def _order(self, stores: Stores) -> None:
@@ -146,6 +179,15 @@ class Payments:
                     reversal["status"] = self._chance.choice(ends[reversal["status"]])
                 assert name in paid.kinds
 
+    def _change(self, held: Subscribed) -> None:
+        """The next state that Stripe's clock or a customer may bring; canceled is the last."""
+        if held.status == "canceled":
+            return
+        held.status = self._chance.choice(NEXT[held.status])
+        if held.status == "active":
+            held.plan = self._chance.choice(["dev", "team"])
+            held.period += 1
+
     async def _period(self, stores: Stores) -> None:
         account = self._chance.choice(self._accounts)
         period, nanos = self._chance.randrange(3), self._chance.choice([5, 20]) * CENT
@@ -166,6 +208,12 @@ class Payments:
             if self._chance.random() < 0.4:
                 self._stale.append(paid.facts())
         self._chance.shuffle(self._stale)
+        for held in self.subscriptions.values():
+            if self._chance.random() < 0.2:
+                self._read.append(held.facts())
+        self._chance.shuffle(self._read)
+        for facts in [self._read.pop() for _ in range(min(2, len(self._read)))]:
+            await stores.postgres.rpc("sync_subscription", facts)
         for _ in range(min(3, len(self._stale))):
             facts = self._stale[-1]
             await self._post(stores.postgres, facts)
@@ -184,6 +232,12 @@ class Payments:
         for account, periods in self.allowances.items():
             for period, nanos in periods.items():
                 await self._allow(postgres, account, period, nanos)
+        for held in self.subscriptions.values():
+            await postgres.rpc("sync_subscription", held.facts())
+            found = await postgres.rpc("find_plan", {"account": held.account})
+            wanted = held.plan if held.runs else "free"
+            if found["plan"] != wanted:
+                raise SimulationFailed(f"{held.account}: {found} and {held} at Stripe")
         rows = await connection.fetch(
             "select account, sum(amount)::bigint as nanos from ledger.operations"
             " where kind not in ('grant', 'coupon', 'expiry') group by account"

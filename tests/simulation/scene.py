@@ -29,7 +29,9 @@ from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.queue import Queue
 from gatewayz.stores.redis import RespRedis
 from gatewayz.stores.secrets import Secrets
+from gatewayz.telemetry.passing import Passing
 from tests.simulation.audit import Auditor, Caller, Evidence, Verdict, judge
+from tests.simulation.budgets import judge_budgets, set_budgets
 from tests.simulation.payments import Payments
 from tests.simulation.ports import (
     SimulatedPostgres,
@@ -73,6 +75,8 @@ class Scene:
         self.prices = PRICES[0]
         self.ending = False
         self.payments = Payments(world, ACCOUNTS, world.seed)
+        self._worker = importlib.import_module("functions.settle_charges.worker")
+        self._worker.passing = Passing()  # what it knows of accounts is of this run alone
         self._apps: dict[str, tuple[Process, Any]] = {}
         self._running: list[asyncio.Task[Any]] = []
 
@@ -92,6 +96,7 @@ class Scene:
             await rpc("open_account", {"account": account, "name": account, "stage": "test"})
             await self.grant(self.postgres, account, chance.choice([9, 30, 60, 200, 1000]))
             await self.new_key(self.postgres, account)
+        await set_budgets(self.world, self.postgres, self.redis, self.keys, ACCOUNTS)
         await self.payments.open(self.postgres, self._connection)
         self.world.on_step = self._after
         self.world.on_kill = self._replace
@@ -156,6 +161,10 @@ class Scene:
         key_id = ids.new_id("key_")
         params = {"key_id": key_id, "account": account, "name": "k", "hash": digest}
         await postgres.rpc("create_key", params | {"prefix": key.prefix})
+        await postgres.rpc(
+            "change_key",
+            {"account": account, "key_id": key_id, "actor": "sim", "set": {"team": "red"}},
+        )
         self.keys[account], self.keys[key.text] = key.text, key_id
 
     async def _after(self, step: Step) -> None:
@@ -184,7 +193,7 @@ class Scene:
             await asyncio.sleep(period_s * self.world.random.uniform(0.5, 1.5))
 
     async def settle(self, stores: Stores) -> None:
-        await importlib.import_module("functions.settle_charges.worker").worker.step(stores)
+        await self._worker.worker.step(stores)
 
     async def sweep(self, stores: Stores) -> None:
         await Sweeper(stores.postgres, stores.redis).sweep(idle_ms=IDLE_MS)
@@ -323,7 +332,9 @@ class Scene:
                 raise SimulationFailed(f"{book} holds {balance} after half an hour (L2)")
             if book.startswith("wallet") and balance < 0 and not self.payments.took_back:
                 raise SimulationFailed(f"{book} is {balance}")
-        return judge(self.callers, await self.auditor.rows(), self.evidence)
+        verdict = judge(self.callers, await self.auditor.rows(), self.evidence)
+        verdict.budgets = await judge_budgets(world, self._connection)
+        return verdict
 
 
 def version(prices: tuple[int, int]) -> str:

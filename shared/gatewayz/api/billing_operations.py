@@ -18,6 +18,7 @@ from gatewayz.api.schemas.billing import (
     CardList,
     CheckoutState,
     IntentState,
+    InvoiceList,
     OpenedCheckout,
     OpenedIntent,
     OpenedSetup,
@@ -25,6 +26,7 @@ from gatewayz.api.schemas.billing import (
     PackageList,
     Payment,
     PaymentList,
+    PaymentReceipt,
     Portal,
 )
 from gatewayz.api.schemas.credits import Feed, FeedSummary, TransactionList
@@ -50,7 +52,14 @@ from gatewayz.api.schemas.subscriptions import (
     PlanUse,
     Subscription,
 )
-from gatewayz.api.schemas.trials import AskPartnerTrial, AskTrial, Terms, TermsCheck, Trial
+from gatewayz.api.schemas.trials import (
+    AskPartnerTrial,
+    AskTrial,
+    DailyLimit,
+    Terms,
+    TermsCheck,
+    Trial,
+)
 from gatewayz.api.transactions import KINDS, ORDERS, TYPES, USAGE
 
 REFUSED = (*WITH_KEY, "invalid_request")
@@ -114,6 +123,11 @@ BILLING_OPERATIONS: tuple[Operation, ...] = (
          errors=(*WITH_KEY, "invalid_request")),
     _get("/api/stripe/payments/{payment_id}", "Show a payment", Payment,
          parameters=(PAYMENT_ID,), errors=(*WITH_KEY, "payment_not_found")),
+    _get("/api/stripe/payments/{payment_id}/receipt", "Find the receipt of a payment",
+         PaymentReceipt,
+         parameters=(PAYMENT_ID,), errors=(*PAYS, "payment_not_found", "receipt_not_found")),
+    _get("/api/stripe/invoices", "List invoices", InvoiceList,
+         parameters=(ask("limit", "at most so many", up_to(100)),), errors=PAYS),
     _send("/api/stripe/setup-session", "Open Stripe's page for saving a card", AskSetup,
           OpenedSetup, errors=PAYS, body_needed=False),
     _send("/api/stripe/setup-intent", "Save a card on a page of yours", None, OpenedSetupIntent,
@@ -171,6 +185,7 @@ BILLING_OPERATIONS: tuple[Operation, ...] = (
           errors=REFUSED),
     _get("/trial/status", "Show the trial", Trial),
     _get("/partner-trials/status", "Show the trial", Trial),
+    _get("/partner-trials/daily-limit", "Show what a trial may spend in a day", DailyLimit),
     _send("/trial/start", "Start the trial", AskTrial, Trial, errors=TRIES, body_needed=False),
     _send("/trials/start", "Start the trial", AskTrial, Trial, errors=TRIES, body_needed=False),
     _send("/partner-trials/start", "Start a partner's trial", AskPartnerTrial, Trial, errors=TRIES),

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gatewayz.billing.slot import call_admit
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import get_log
 from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.queue import WORKER_TIMEOUT_S
+from gatewayz.stores.redis import RedisScripts
 
 if TYPE_CHECKING:
     from gatewayz.billing.stripe.desk import Desk
@@ -20,7 +22,7 @@ MAX_STALE = 500
 BATCH = 500
 
 
-async def run_day(postgres: Postgres) -> dict[str, Any]:
+async def run_day(postgres: Postgres, redis: RedisScripts) -> dict[str, Any]:
     """Everything that needs no Stripe; one failure leaves the rest to be done."""
     done: dict[str, Any] = {}
     steps: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -28,6 +30,8 @@ async def run_day(postgres: Postgres) -> dict[str, Any]:
         "wallets": lambda: expire_wallets(postgres),
         "trials": lambda: postgres.rpc("end_trials", {}, timeout_s=WORKER_TIMEOUT_S),
         "plans": lambda: postgres.rpc("notify_plan_ends", {}, timeout_s=WORKER_TIMEOUT_S),
+        "plan_ends": lambda: end_plans(postgres, redis),
+        "limits": lambda: tidy_limits(postgres, redis),
         "auto_topups": lambda: postgres.rpc("mark_low_balances", {}, timeout_s=WORKER_TIMEOUT_S),
     }
     failed: GatewayError | None = None
@@ -40,6 +44,22 @@ async def run_day(postgres: Postgres) -> dict[str, Any]:
     if failed is not None:
         raise failed
     return done
+
+
+async def end_plans(postgres: Postgres, redis: RedisScripts) -> dict[str, int]:
+    """Have every process read the accounts anew whose plan ends before the next look."""
+    ending = await postgres.rpc("end_plans", {}, timeout_s=WORKER_TIMEOUT_S)
+    for row in ending:
+        await call_admit(redis, row["account"], "epoch", row["epoch"])
+    return {"ending": len(ending)}
+
+
+async def tidy_limits(postgres: Postgres, redis: RedisScripts) -> dict[str, int]:
+    """Session budgets that nobody counted in for 30 days lapse; Redis forgets them as well."""
+    row = await postgres.rpc("tidy_limits", {}, timeout_s=WORKER_TIMEOUT_S)
+    for account, field in row["lapsed"]:
+        await call_admit(redis, account, "forget", field)
+    return {"lapsed": len(row["lapsed"])}
 
 
 async def expire_wallets(postgres: Postgres) -> dict[str, int]:

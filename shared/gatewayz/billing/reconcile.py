@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayz.billing.settlement import CHARGES
+from gatewayz.core import clock
 from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
 from gatewayz.stores.postgres import Postgres
@@ -46,6 +47,7 @@ async def reconcile(postgres: Postgres, queue: Queue) -> Findings:
     findings.stale_queue = (depth.oldest_ms or 0) > MAX_QUEUE_AGE_MS
     findings.dead_letters = depth.dead
     metric("ledger_violations", len(findings.violations))
+    metric("reconciled_at", clock.now_ms() // 1000)
     metric("queue_waiting", depth.waiting + depth.inflight, queue=CHARGES)
     metric("queue_dead", depth.dead, queue=CHARGES)
     if depth.oldest_ms is not None:

@@ -3,7 +3,8 @@
 import re
 from urllib.parse import urlsplit
 
-from gatewayz.core.settings import LOOPBACK, BillingSettings
+from gatewayz.core.billing_settings import BillingSettings
+from gatewayz.core.settings import LOOPBACK
 
 # Browsers read a backslash as a slash and drop tabs and newlines: none of these may be there.
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2000}")

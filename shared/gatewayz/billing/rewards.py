@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gatewayz.core.settings import BillingSettings
+from gatewayz.core.billing_settings import BillingSettings
 from gatewayz.stores.postgres import Postgres
 
 NANOS_PER_CENT = 10_000_000

@@ -17,6 +17,7 @@ from gatewayz.core import clock
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
+from gatewayz.pricing.byok import fee_of
 from gatewayz.pricing.charge import Line, amount_nanos
 from gatewayz.stores.postgres import Postgres
 from gatewayz.stores.queue import WORKER_TIMEOUT_S, Queue, Received
@@ -31,6 +32,8 @@ DIRECT_TIMEOUT_S = 1.0
 # How long a message that waits in a queue of others is shown from Redis.
 SHOWN_MS = 15 * 60 * 1000
 OnPosted = Callable[[list[dict[str, Any]]], Awaitable[None]]
+# Classes of a receipt that are not counted in tokens.
+NO_TOKENS = frozenset({"second", "request", "search"})
 Outcome = Literal["completed", "empty", "failed", "cut", "left", "expired"]
 
 
@@ -68,13 +71,29 @@ class ChargeMessage:
     total_ms: int | None = None
     client_request_id: str | None = None
     app: str | None = None
+    tags: list[str] = field(default_factory=list)
+    trace: str | None = None
     digest: str = ""
     v: int = MESSAGE_VERSION
 
-    def bill(self, lines: tuple[Line, ...], *, cap_nanos: int | None = None) -> None:
-        """Set what is billed: the amount of the lines, at most the cap."""
+    @property
+    def byok(self) -> bool:
+        """Is it served by the caller's own provider key, so that its price is our fee alone?"""
+        return fee_of(self.price_version) is not None
+
+    def bill(
+        self,
+        lines: tuple[Line, ...],
+        *,
+        cap_nanos: int | None = None,
+        cost_nanos: int | None = None,
+    ) -> None:
+        """Set what is billed: the amount of the lines, at most the cap. Our cost is that amount
+        unless the provider asks another; a key's owner pays it: then it is nothing."""
         self.lines = [[line.cls, line.units, line.price_nanos] for line in lines]
-        self.cost_nanos = self.charge_nanos = amount_nanos(lines)
+        self.charge_nanos = amount_nanos(lines)
+        cost_nanos = self.charge_nanos if cost_nanos is None else cost_nanos
+        self.cost_nanos = 0 if self.byok else cost_nanos
         self.cap_nanos = None
         if cap_nanos is not None and self.charge_nanos > cap_nanos:
             self.charge_nanos = self.cap_nanos = cap_nanos
@@ -85,7 +104,7 @@ class ChargeMessage:
 
     def record(self) -> str:
         """The message as far as it is known, for the hold: the sweeper settles from it alone."""
-        return orjson.dumps(dict(zip(_FIELDS, _VALUES(self), strict=True))).decode()
+        return orjson.dumps(self).decode()
 
 
 _FIELDS = tuple(each.name for each in fields(ChargeMessage))
@@ -119,6 +138,8 @@ class Settlement:
         """
         message = charge.sealed()
         stored = Stored(hold, charge.charge_nanos)
+        if hold.counted:
+            stored.tokens = tokens_of(message)
         try:
             await self._queue.send(CHARGES, charge.request_id, message)
             if not self._queue.in_ledger:
@@ -139,7 +160,11 @@ class Settlement:
         keep_ms = SHOWN_MS if stored.text else None
         try:
             await self._credits.finish(
-                stored.hold, stored.charge_nanos, stored.text, keep_ms=keep_ms
+                stored.hold,
+                stored.charge_nanos,
+                stored.text,
+                keep_ms=keep_ms,
+                tokens=stored.tokens,
             )
         except GatewayError as error:
             # The sweeper frees it: the ledger then knows the charge.
@@ -172,6 +197,12 @@ class Stored:
     charge_nanos: int
     text: str = ""
     freed: bool = False
+    tokens: int | None = None
+
+
+def tokens_of(message: dict[str, Any]) -> int:
+    """Tokens of a charge's lines, those of every class that is counted in tokens."""
+    return sum(units for name, units, _ in message["lines"] if name not in NO_TOKENS)
 
 
 async def settle(

@@ -4,7 +4,7 @@ The upstream's usage wins over any estimate; an explicit zero stays zero; missin
 usage is metered from what was delivered, marked `estimated`, and never above the hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from gatewayz.billing.settlement import ChargeMessage, Outcome
@@ -17,6 +17,7 @@ from gatewayz.dialects.form import UsageReport
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
 from gatewayz.pricing.charge import UNITS_PER_PRICE, Line, UnpricedUsage, amount_nanos, lines_of
 from gatewayz.pricing.estimate import likely_share
+from gatewayz.pricing.price import Price
 from gatewayz.pricing.usage import Usage
 
 log = get_log(__name__)
@@ -67,15 +68,33 @@ def bill(
     if usage is None:
         usage = _metered(offer, prompt_tokens, output, shape)
         assert offer.price is not None
-        lines = lines_of(usage, offer.price)
+        lines = lines_of(_with_request(usage, offer.price), offer.price)
         cap = hold_nanos
         charge.estimated = True
-    charge.bill(lines, cap_nanos=cap)
+    charge.bill(lines, cap_nanos=cap, cost_nanos=cost_of(lines, offer))
     if charge.cap_nanos is not None:
         charge.reason = "cap"
     report = report_of(charge, usage, lines)
+    if charge.byok and report.upstream_cost_nanos is None:
+        report = report._replace(upstream_cost_nanos=_listed_nanos(offer, usage))
     saved = _savings_nanos(usage, offer)
     return report._replace(cache_savings_nanos=saved) if saved else report
+
+
+def cost_of(lines: Iterable[Line], offer: Offer) -> int | None:
+    """What the provider asks for the units of these lines, in nano-USD; None: what we take."""
+    if offer.cost is None:
+        return None
+    try:
+        return amount_nanos(lines_of(Usage({line.cls: line.units for line in lines}), offer.cost))
+    except UnpricedUsage:
+        return None
+
+
+def _listed_nanos(offer: Offer, usage: Usage) -> int | None:
+    """What the provider asks its key's owner for."""
+    listed: Price | None = getattr(offer, "listed", None)
+    return None if listed is None else amount_nanos(lines_of(usage, listed))
 
 
 def _metered(offer: Offer, prompt_tokens: int, output_tokens: int, shape: Shape) -> Usage:
@@ -92,7 +111,18 @@ def metered_lines(offer: Offer, prompt_tokens: int, output_tokens: int) -> tuple
     """Lines of an answer under way, from our own counts; `prompt_tokens` is the upper estimate."""
     assert offer.price is not None
     usage = Usage({"input": likely_share(prompt_tokens), "output": output_tokens})
-    return lines_of(usage, offer.price)
+    return lines_of(_with_request(usage, offer.price), offer.price)
+
+
+def _with_request(usage: Usage, price: Price) -> Usage:
+    """What an offer that asks for each call bills besides what it counts; a stated zero stays."""
+    if not price.of("request") or "request" in usage.units:
+        return usage
+    if usage.calls:
+        return Usage.of_calls(_with_request(call, price) for call in usage.calls)
+    if not usage.input_tokens and not usage.output_tokens:
+        return usage
+    return Usage({**usage.units, "request": 1})
 
 
 def _stated_usage(
@@ -107,7 +137,7 @@ def _stated_usage(
         limit = PLAUSIBLE_CONTEXTS * prompts * (offer.context_tokens or UNKNOWN_CONTEXT_TOKENS)
         if max(usage.input_tokens, usage.output_tokens) > limit:
             raise InvalidUsage("more tokens than the model can take")
-        return usage, lines_of(usage, offer.price)
+        return usage, lines_of(_with_request(usage, offer.price), offer.price)
     except (InvalidUsage, UnpricedUsage) as error:
         log.error(
             "usage_invalid",
@@ -139,6 +169,7 @@ def report_of(charge: ChargeMessage, usage: Usage, lines: tuple[Line, ...]) -> U
         reasoning_tokens=usage.units.get("reasoning", 0),
         units=usage.units,
         prompt_cost_nanos=_prompt_nanos(charge, lines),
+        byok=charge.byok,
     )
 
 

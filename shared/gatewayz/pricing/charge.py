@@ -25,7 +25,10 @@ class UnpricedUsage(ValueError):
 
 
 def lines_of(usage: Usage, price: Price) -> tuple[Line, ...]:
-    """The receipt's lines, at the rates of the prompt's length; UnpricedUsage."""
+    """The receipt's lines, at the rates of the prompt's length; UnpricedUsage. Several calls have
+    one line for each class and rate."""
+    if usage.calls:
+        return _joined(line for call in usage.calls for line in lines_of(call, price))
     price = price.at(usage.input_tokens)
     lines = []
     for name, units in usage.units.items():
@@ -38,7 +41,17 @@ def lines_of(usage: Usage, price: Price) -> tuple[Line, ...]:
     return tuple(lines)
 
 
+def _joined(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """One line for each class and rate."""
+    totals: dict[tuple[str, int], int] = {}
+    for name, units, nanos in lines:
+        totals[name, nanos] = totals.get((name, nanos), 0) + units
+    return tuple(Line(name, units, nanos) for (name, nanos), units in totals.items())
+
+
 def amount_nanos(lines: Iterable[Line]) -> int:
     """⌈Σ units × price / 10⁶⌉ in nano-USD, never above the largest charge (F67)."""
-    total = sum(line.units * line.price_nanos for line in lines)
+    total = 0
+    for _, units, price_nanos in lines:
+        total += units * price_nanos
     return min(-(-total // UNITS_PER_PRICE), MAX_CHARGE_NANOS)

@@ -5,6 +5,7 @@ from typing import Any
 from tests.fakes.stripe.account import Object, Stripe, listed
 from tests.fakes.stripe.errors import wrong
 from tests.fakes.stripe.forms import merged_metadata, needed, truth, whole
+from tests.fakes.stripe.invoices import Invoices
 from tests.fakes.stripe.payments import Payments
 from tests.fakes.stripe.subscriptions import Subscriptions
 
@@ -22,6 +23,7 @@ class Checkout:
         self._stripe = stripe
         self._payments = payments
         self._subscriptions = subscriptions
+        self._invoices = Invoices(stripe, payments)
         self.url = url
         self._wanted: dict[str, dict[str, Any]] = {}
 
@@ -90,6 +92,13 @@ class Checkout:
         subtotal = sum(line["amount_total"] for line in lines)
         taxed = truth(params.get("automatic_tax") or {}, "enabled")
         tax = subtotal * TAX_PER_CENT // 100 if taxed else 0
+        if taxed and params.get("customer") and not params.get("customer_update"):
+            raise wrong(
+                "Automatic tax calculation in Checkout requires a valid address on the Customer."
+                " Add a valid address to the Customer or set either `customer_update[address]` to"
+                " 'auto' or `customer_update[shipping]` to 'auto'.",
+                "automatic_tax",
+            )
         made = self._stripe.make(
             "checkout.session",
             mode=mode,
@@ -201,6 +210,8 @@ class Checkout:
         if intent["status"] == "requires_action":
             self._payments.authenticate(intent["id"])
         session["payment_status"] = "paid" if intent["status"] == "succeeded" else "unpaid"
+        if truth(params.get("invoice_creation") or {}, "enabled"):
+            session["invoice"] = self._invoices.receipt(session, intent)["id"]
 
     def _subscribe(
         self, session: Object, params: dict[str, Any], customer: str | None, method: Object

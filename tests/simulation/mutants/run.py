@@ -1,6 +1,6 @@
 """Runs the tests against every mutant: `make mutants`, or
 
-    python -m tests.simulation.mutants.run [lua|python|sql] [--jobs 2] [--part 1/4]
+    python -m tests.simulation.mutants.run [lua|python|sql] [--jobs 2] [--part 1/4] [--stages 1]
 
 A mutant is killed when a test fails, hangs, or the schema no longer applies. Workers fork from a
 process that has imported everything foreign; each has a Postgres and a Valkey of its own. Survivors
@@ -22,35 +22,18 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.simulation.mutants.operators import ROOT, Kind, Mutant, all_mutants
+from tests.simulation.mutants.killers import stages_of
+from tests.simulation.mutants.operators import ROOT, Mutant, all_mutants
 
 KEPT = Path(__file__).parent / "survivors.toml"
 LEAST_KILLED = 0.9
-PATIENCE_S = 240
-LEDGER = "tests/contract/ledger/"
-SCRIPT = ["tests/contract/test_admit_script.py", "tests/contract/test_admit_edges.py"]
-CREDITS = ["tests/contract/test_credits.py"]
-WHOLE = [
-    "tests/faults/test_lost_memory.py", "tests/faults/test_late_work.py",
-    "tests/faults/test_stores.py", "tests/faults/test_versions.py", "tests/faults/test_keys.py",
-]  # fmt: skip
-HISTORIES = ["tests/simulation/test_money.py"]
-# In stages, the likely killers first: most mutants cost one test file and no more.
-TESTS: dict[str, list[list[str]]] = {
-    "lua": [SCRIPT, CREDITS, [*WHOLE, *HISTORIES]],
-    "python": [CREDITS, WHOLE, ["tests/faults/test_kills.py", *HISTORIES]],
-    "sql": [
-        [LEDGER + f"test_{n}.py" for n in ("edges", "credit", "settlement", "accounts", "queue")],
-        [LEDGER],
-        [*CREDITS, "tests/contract/test_queue_port.py", *WHOLE[:2]],
-    ],
-}  # fmt: skip
+PATIENCE_S = 400
 SEEDS = "1-3"
 # Ours is imported anew in every child, so that it gets the mutant.
 OURS = ("gatewayz", "functions", "tests", "conftest")
@@ -62,6 +45,7 @@ def main() -> int:
     parser.add_argument("kind", nargs="?", choices=["lua", "python", "sql"])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--part", default="1/1", help="the second quarter is 2/4")
+    parser.add_argument("--stages", type=int, default=9, help="a first look: 1, the likely killers")
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
     options = parser.parse_args()
     part, parts = map(int, options.part.split("/"))
@@ -70,12 +54,12 @@ def main() -> int:
     for name in FOREIGN:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # First without a change, kind by kind: a suite that fails anyhow would kill every mutant.
-    sound = [unchanged(kind) for kind in dict.fromkeys(mutant.kind for mutant in mutants)]
-    if len(run_all(sound, 1)) != len(sound):
+    # First without a change, stages by stages: a suite that fails anyhow would kill every mutant.
+    sound = [unchanged(mutant) for mutant in {_stages(m): m for m in mutants}.values()]
+    if len(run_all(sound, 1, options.stages)) != len(sound):
         print("the tests fail without a mutant: nothing can be told")
         return 2
-    survivors = run_all(mutants, options.jobs)
+    survivors = run_all(mutants, options.jobs, options.stages)
     known = reasons()
     killed = Counter(mutant.kind for mutant in mutants)
     killed.subtract(mutant.kind for mutant in survivors)
@@ -90,10 +74,13 @@ def main() -> int:
     return 1 if unknown or rate < LEAST_KILLED else 0
 
 
-def unchanged(kind: Kind) -> Mutant:
-    """The mutant that changes nothing."""
-    first = all_mutants(kind)[0]
-    return replace(first, new=first.old, name=f"{kind}: no change")
+def unchanged(mutant: Mutant) -> Mutant:
+    """The one beside it that changes nothing."""
+    return replace(mutant, new=mutant.old, name=f"{PurePosixPath(mutant.file).name}: no change")
+
+
+def _stages(mutant: Mutant) -> str:
+    return repr(stages_of(mutant.kind, mutant.file))
 
 
 def reasons() -> dict[str, str]:
@@ -105,14 +92,14 @@ def reasons() -> dict[str, str]:
 # ---------------------------------------------------------------- the workers
 
 
-def run_all(mutants: Sequence[Mutant], jobs: int) -> list[Mutant]:
+def run_all(mutants: Sequence[Mutant], jobs: int, stages: int) -> list[Mutant]:
     """The survivors. Each worker takes every `jobs`-th mutant and tells what became of it."""
     pipes = []
     for number in range(jobs):
         reading, writing = os.pipe()
         if os.fork() == 0:
             os.close(reading)
-            _work(list(enumerate(mutants))[number::jobs], writing)
+            _work(list(enumerate(mutants))[number::jobs], writing, stages)
             os._exit(0)
         os.close(writing)
         pipes.append(os.fdopen(reading))
@@ -125,7 +112,7 @@ def run_all(mutants: Sequence[Mutant], jobs: int) -> list[Mutant]:
     return survivors
 
 
-def _work(mine: list[tuple[int, Mutant]], writing: int) -> None:
+def _work(mine: list[tuple[int, Mutant]], writing: int, stages: int) -> None:
     from gatewayz.local.postgres import start_postgres
     from gatewayz.local.valkey import start_valkey
 
@@ -136,7 +123,7 @@ def _work(mine: list[tuple[int, Mutant]], writing: int) -> None:
         valkey = start_valkey(Path(folder) / "valkey", durable=False)
         try:
             for number, mutant in mine:
-                verdict, took_s = _try(mutant, postgres.url, valkey.url)
+                verdict, took_s = _try(mutant, stages, postgres.url, valkey.url)
                 print(f"{verdict:8} {took_s:5.1f} s  {mutant.name}", flush=True)
                 if verdict == "survived":
                     os.write(writing, f"{number}\n".encode())
@@ -145,9 +132,9 @@ def _work(mine: list[tuple[int, Mutant]], writing: int) -> None:
             postgres.stop()
 
 
-def _try(mutant: Mutant, postgres_url: str, valkey_url: str) -> tuple[str, float]:
+def _try(mutant: Mutant, stages: int, postgres_url: str, valkey_url: str) -> tuple[str, float]:
     started_s = time.monotonic()
-    for tests in TESTS[mutant.kind]:
+    for tests in stages_of(mutant.kind, mutant.file)[:stages]:
         verdict = _try_stage(mutant, tests, postgres_url, valkey_url)
         if verdict != "survived":
             break

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gatewayz.core.money import MAX_CHARGE_NANOS
 from gatewayz.pricing.charge import Line, UnpricedUsage, amount_nanos, lines_of
 from gatewayz.pricing.price import InexactPrice, Price, parse_usd_per_million
+from gatewayz.pricing.tiers import Tier, TieredPrice
 from gatewayz.pricing.usage import CLASSES, Usage
 
 LINES = st.lists(
@@ -68,3 +69,18 @@ def test_F68_insane_or_inexact_prices_are_refused(text: str) -> None:
 def test_usage_that_cannot_be_is_refused(units: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="bad usage"):
         Usage(units)
+
+
+def test_several_calls_are_priced_each_at_its_own_length() -> None:
+    price = TieredPrice("v", {"input": 100, "output": 300}, (Tier(1000, {"input": 200}),))
+    short, long = Usage({"input": 600, "output": 5}), Usage({"input": 1200})
+    assert lines_of(Usage.of_calls([short, short]), price) == (
+        Line("input", 1200, 100),
+        Line("output", 10, 300),
+    )
+    assert lines_of(Usage.of_calls([short, long]), price) == (
+        Line("input", 600, 100),
+        Line("output", 5, 300),
+        Line("input", 1200, 200),
+    )
+    assert Usage.of_calls([short, long]).input_tokens == 1800

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gatewayz.billing.plans import read_prices
+from gatewayz.billing.plans import plan_of_price, read_prices
 from gatewayz.billing.stripe.client import explained
 from gatewayz.billing.stripe.desk import Desk, id_of
 from gatewayz.billing.stripe.events import HANDLERS, apply_event
@@ -23,7 +23,7 @@ from gatewayz.core.metrics import metric
 
 log = get_log(__name__)
 
-PAGE = 100
+PAGE, LEDGER_PAGE = 100, 1000
 # What the webhook took and the worker did not do, for so long.
 STUCK_MS = 5 * 60 * 1000
 # Every few minutes the last quarter of an hour is looked at, once an hour the whole day.
@@ -192,21 +192,21 @@ async def _look_at(desk: Desk, checked: Checked, intent_id: str) -> None:
 
 
 async def _compare_subscriptions(desk: Desk, checked: Checked) -> None:
-    prices = read_prices(desk.settings.prices)
-    if not prices:
+    if not read_prices(desk.settings.prices):
         return
-    ours = {row["subscription"]: row for row in await desk.postgres.rpc("list_subscriptions", {})}
+    ours = await _known_subscriptions(desk)
     async with explained():
         listed = await desk.client.v1.subscriptions.list_async({"limit": PAGE})
         theirs = {one.id: one async for one in listed.auto_paging_iter()}
     for name, held in theirs.items():
         item = held["items"].data[0]
-        if item.price.id not in prices:
+        plan = plan_of_price(desk.settings.prices, item.price.id, id_of(item.price.product))
+        if plan is None:
             continue
         customer = await desk.postgres.rpc("find_customer", {"customer": id_of(held.customer)})
         if customer is None:
             continue
-        wanted = (held.status, prices[item.price.id], item.current_period_end * 1000)
+        wanted = (held.status, plan, item.current_period_end * 1000)
         if _state(ours.get(name)) == wanted:
             continue
         checked.mended += 1
@@ -217,6 +217,19 @@ async def _compare_subscriptions(desk: Desk, checked: Checked) -> None:
         checked.mended += 1
         if row is None or row["status"] != "canceled":
             checked.drifts.append(f"{name} runs here and not at Stripe")
+
+
+async def _known_subscriptions(desk: Desk) -> dict[str, dict[str, Any]]:
+    """All that we believe to run, by name; the ledger gives them a page at a time."""
+    known: dict[str, dict[str, Any]] = {}
+    after = ""
+    while True:
+        asked = {"after": after, "limit": LEDGER_PAGE}
+        rows = await desk.postgres.rpc("list_subscriptions", asked)
+        known |= {row["subscription"]: row for row in rows}
+        if len(rows) < LEDGER_PAGE:
+            return known
+        after = rows[-1]["subscription"]
 
 
 def _state(row: dict[str, Any] | None) -> tuple[str, str, int] | None:

@@ -10,7 +10,11 @@ from gatewayz.billing.stripe.client import explained
 from gatewayz.billing.stripe.desk import Desk, Outcome
 from gatewayz.billing.stripe.facts import intent_of
 from gatewayz.billing.stripe.payments import apply_intent
-from gatewayz.billing.stripe.subscriptions import apply_invoice, apply_subscription
+from gatewayz.billing.stripe.subscriptions import (
+    announce_renewal,
+    apply_invoice,
+    apply_subscription,
+)
 from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
 
@@ -62,19 +66,19 @@ async def _forget_customer(desk: Desk, subject: Subject) -> Outcome:
     return Outcome("applied", "forgotten") if row["forgotten"] else IGNORED
 
 
-async def _announce_renewal(desk: Desk, subject: Subject) -> Outcome:
-    """A period ends soon: what the subscription is now, is what will be paid for."""
-    name = subject.get("subscription")
-    return IGNORED if name is None else await apply_subscription(desk, {"id": name})
-
-
 async def _note_fraud(desk: Desk, subject: Subject) -> Outcome:
-    """A bank warns before a dispute comes. Whether to refund is a person's decision."""
+    """A bank warns before a dispute comes. Whether to refund is a person's decision; until then the
+    account's cards are not charged without it."""
     async with explained():
         charge = await desk.client.v1.charges.retrieve_async(subject["charge"])
     intent_id = intent_of(charge.to_dict())
     log.error("fraud_warning", intent=intent_id)
     metric("fraud_warnings")
+    asked = {"intent": intent_id}
+    row = await desk.postgres.rpc("find_payment", asked) if intent_id is not None else None
+    if row is not None:
+        halt = {"account": row["account"], "problem": "fraud_warning"}
+        await desk.postgres.rpc("halt_auto_topup", halt)
     return Outcome("applied", "warned")
 
 
@@ -103,7 +107,7 @@ HANDLERS: dict[str, Handler] = {
     "customer.subscription.resumed": apply_subscription,
     "invoice.paid": apply_invoice,
     "invoice.payment_failed": apply_invoice,
-    "invoice.upcoming": _announce_renewal,
+    "invoice.upcoming": announce_renewal,
     "setup_intent.succeeded": apply_setup,
     "customer.deleted": _forget_customer,
     "radar.early_fraud_warning.created": _note_fraud,

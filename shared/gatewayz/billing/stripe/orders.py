@@ -13,13 +13,15 @@ from stripe import StripeClient
 from gatewayz.billing.stripe.client import explained
 from gatewayz.billing.stripe.desk import Desk
 from gatewayz.billing.stripe.payments import apply_intent
+from gatewayz.core.billing_settings import BillingSettings
 from gatewayz.core.errors import InvalidRequest, NotFound
 from gatewayz.core.ids import new_id
-from gatewayz.core.settings import BillingSettings
 from gatewayz.stores.postgres import Postgres
 
 NANOS_PER_CENT = 10_000_000
 CURRENCY = "usd"
+# The address that the tax depends on is what the customer gives on the page.
+TAXED: Any = {"automatic_tax": {"enabled": True}, "customer_update": {"address": "auto"}}
 Row = dict[str, Any]
 
 
@@ -103,7 +105,7 @@ async def open_checkout(
                         },
                     }
                 ],
-                **({"automatic_tax": {"enabled": True}} if settings.tax else {}),
+                **(TAXED if settings.tax else {}),
                 **({"invoice_creation": {"enabled": True}} if settings.invoices else {}),
             },
             {"idempotency_key": f"session:{order['payment_id']}"},

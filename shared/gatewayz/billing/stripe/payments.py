@@ -30,6 +30,7 @@ async def apply_intent(desk: Desk, intent_id: str) -> Outcome:
     if row["captured_cents"] > 0 and facts["fingerprint"]:
         await note_card(desk, row["account"], facts["fingerprint"])
     await sync_rewards(desk.postgres, desk.settings, row["account"])
+    await desk.tell(row["account"])
     if row["kind"] == "auto_topup" and row["status"] != "processing":
         paid = row["captured_cents"] > 0
         problem = None if paid else facts["failure"] or row["status"]

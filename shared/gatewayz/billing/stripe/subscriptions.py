@@ -1,11 +1,13 @@
 """Subscriptions: begun, changed and ended at Stripe; read back and turned into allowance here."""
 
+import contextlib
 from typing import Any
 
-from gatewayz.billing.plans import load_plans, read_prices
+from gatewayz.billing.plans import load_plans, plan_of_price, read_prices
 from gatewayz.billing.stripe.client import explained
 from gatewayz.billing.stripe.desk import Desk, Outcome, id_of
 from gatewayz.billing.stripe.facts import Facts
+from gatewayz.billing.stripe.orders import TAXED
 from gatewayz.billing.stripe.payments import apply_intent
 from gatewayz.core.errors import Conflict, InvalidRequest, NotFound
 from gatewayz.core.log import get_log
@@ -15,6 +17,7 @@ NANOS_PER_CENT = 10_000_000
 # Invoices of these reasons pay for a whole period; an update pays the difference of plans.
 PERIODS = ("subscription_create", "subscription_cycle", "subscription_update")
 RUNNING = ("active", "trialing", "past_due", "paused")
+PRODUCT = "prod_"
 Row = dict[str, Any]
 
 
@@ -24,7 +27,7 @@ async def sync_subscription(desk: Desk, name: str) -> Row | None:
     async with explained():
         held = await desk.client.v1.subscriptions.retrieve_async(name)
     item = held["items"].data[0]
-    plan = read_prices(desk.settings.prices).get(item.price.id)
+    plan = plan_of_price(desk.settings.prices, item.price.id, id_of(item.price.product))
     if plan is None:
         log.error("unknown_price", subscription=name, price=item.price.id)
         return None
@@ -43,12 +46,35 @@ async def sync_subscription(desk: Desk, name: str) -> Row | None:
             "read_ms": asked["now_ms"],
         },
     )
-    return None if row.get("problem") else row
+    if row.get("problem"):
+        return None
+    await desk.tell(row["account"])
+    return row | {"amount_cents": (item.price.unit_amount or 0) * (item.quantity or 1)}
 
 
 async def apply_subscription(desk: Desk, subject: Facts) -> Outcome:
     row = await sync_subscription(desk, subject["id"])
     return Outcome("ignored", "not ours") if row is None else Outcome("applied", row["status"])
+
+
+async def announce_renewal(desk: Desk, subject: Facts) -> Outcome:
+    """A period ends soon: who pays for the next one is told when and how much, once."""
+    name = subject.get("subscription")
+    row = await sync_subscription(desk, name) if name else None
+    if row is None:
+        return Outcome("ignored", "not ours")
+    if not row["cancel_at_period_end"]:
+        await desk.postgres.rpc(
+            "note_renewal",
+            {
+                "account": row["account"],
+                "subscription": row["subscription"],
+                "plan": row["plan"],
+                "amount_nanos": row["amount_cents"] * NANOS_PER_CENT,
+                "at_ms": row["period_end_ms"],
+            },
+        )
+    return Outcome("applied", row["status"])
 
 
 async def apply_invoice(desk: Desk, subject: Facts) -> Outcome:
@@ -75,9 +101,8 @@ async def apply_invoice(desk: Desk, subject: Facts) -> Outcome:
 async def _grant(desk: Desk, row: Row, invoice: Facts) -> None:
     """The allowance of the plan that this invoice's lines pay for, in the period they name."""
     lines = [line for line in invoice["lines"]["data"] if line["amount"] >= 0] or [None]
-    price = _price_of(lines[-1]) or row["price"]
-    plan = load_plans()[read_prices(desk.settings.prices).get(price, row["plan"])]
     line = lines[-1]
+    plan = load_plans()[plan_of_price(desk.settings.prices, *_price_of(line)) or row["plan"]]
     start_s, end_s = row["period_start_ms"] // 1000, row["period_end_ms"] // 1000
     if line is not None and invoice["billing_reason"] != "subscription_update":
         start_s, end_s = line["period"]["start"], line["period"]["end"]
@@ -126,25 +151,46 @@ def _subscription_of(invoice: Facts) -> str | None:
     return id_of(details.get("subscription") or invoice.get("subscription"))
 
 
-def _price_of(line: Facts | None) -> str | None:
-    pricing = (line or {}).get("pricing") or {}
-    return id_of((pricing.get("price_details") or {}).get("price"))
+def _price_of(line: Facts | None) -> tuple[str | None, str | None]:
+    """Price and product of an invoice's line."""
+    details = ((line or {}).get("pricing") or {}).get("price_details") or {}
+    return id_of(details.get("price")), id_of(details.get("product"))
 
 
 # ------------------------------------------------------------- what customers do
 
 
-def price_for(desk: Desk, *, plan: str | None, price: str | None) -> str:
-    """The price to pay: a known one, or that of a plan. What it buys follows from it alone."""
-    prices = read_prices(desk.settings.prices)
+async def price_for(desk: Desk, *, plan: str | None, price: str | None) -> tuple[str, str]:
+    """The price to pay, a known one or that of a plan, and the plan: it follows from the price."""
     if price is not None:
-        if price not in prices:
-            raise InvalidRequest("There is no such price.", code="unknown_price", param="price_id")
-        return price
-    found = next((known for known, its in prices.items() if its == plan), None)
-    if found is None:
+        return price, await _plan_at(desk, price)
+    prices = read_prices(desk.settings.prices)
+    names = sorted(name for name, its in prices.items() if its == plan)
+    if plan is None or not names:
         raise InvalidRequest("There is no such plan on sale.", code="unknown_plan", param="plan")
-    return found
+    # A price that is named goes before a product's newest one.
+    if not names[0].startswith(PRODUCT):
+        return names[0], plan
+    async with explained():
+        listed = await desk.client.v1.prices.list_async(
+            {"product": names[0], "active": True, "type": "recurring", "limit": 1}
+        )
+    if not listed.data:
+        raise InvalidRequest("There is no such plan on sale.", code="unknown_plan", param="plan")
+    return listed.data[0].id, plan
+
+
+async def _plan_at(desk: Desk, price: str) -> str:
+    text = desk.settings.prices
+    plan = plan_of_price(text, price, None)
+    if plan is None and any(name.startswith(PRODUCT) for name in read_prices(text)):
+        with contextlib.suppress(InvalidRequest):
+            async with explained():
+                held = await desk.client.v1.prices.retrieve_async(price)
+            plan = plan_of_price(text, held.id, id_of(held.product)) if held.active else None
+    if plan is None:
+        raise InvalidRequest("There is no such price.", code="unknown_price", param="price_id")
+    return plan
 
 
 async def open_subscription(
@@ -163,7 +209,7 @@ async def open_subscription(
                 "cancel_url": cancel_url,
                 "line_items": [{"price": price, "quantity": 1}],
                 "subscription_data": {"metadata": {"account": account}},
-                **({"automatic_tax": {"enabled": True}} if desk.settings.tax else {}),
+                **(TAXED if desk.settings.tax else {}),
             }
         )
     return {"session_id": session.id, "url": session.url, "expires_at": session.expires_at}
@@ -177,11 +223,10 @@ async def own_subscription(desk: Desk, account: str) -> Row:
     return row
 
 
-async def change_plan(desk: Desk, row: Row, price: str, *, now: bool) -> Row:
+async def change_plan(desk: Desk, row: Row, price: str, plan: str, *, now: bool) -> Row:
     """Another price: an upgrade at once, with the difference paid; a downgrade without refund.
     InvalidRequest when the direction is the other one."""
-    prices, plans = read_prices(desk.settings.prices), load_plans()
-    old, new = plans[row["plan"]], plans[prices[price]]
+    old, new = load_plans()[row["plan"]], load_plans()[plan]
     if (new.price_cents > old.price_cents) is not now or new.id == old.id:
         raise InvalidRequest(
             f"{new.name} is no {'upgrade' if now else 'downgrade'} of {old.name}.",
