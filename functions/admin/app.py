@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import Query
+from fastapi import Query, Response
 
+from gatewayz.api.answers import json_answer
 from gatewayz.api.app import CurrentPlane, Plane, create_app
 from gatewayz.api.schemas.admin import (
     AliasChange,
@@ -26,21 +27,25 @@ from gatewayz.catalog.operators import Operator
 from gatewayz.catalog.reports import price_drift, pricing_audit, provider_states
 from gatewayz.catalog.snapshot import current_version, load_snapshot
 from gatewayz.catalog.store import CatalogStore
-from gatewayz.catalog.syncing import sync_catalog
+from gatewayz.catalog.syncing import scheduled, sync_catalog
+from gatewayz.catalog.views.reader import Reader
 from gatewayz.core.errors import NotFound
-from gatewayz.health.watch import probe_now, reset
+from gatewayz.health import maintenance
+from gatewayz.health.credit import credit_pages
+from gatewayz.health.watch import probe_now, reset, watch_health
 from gatewayz.runtime import entries
 
 app = create_app("admin")
 lambda_handler = entries.http(app)
 
 # A buffered answer has to be there before the platform's 29 s: what is left over is taken up by
-# the schedule, which goes on with the same run.
-SYNC_S = 24.0
+# the schedule, which goes on with the same run. A listing begun so late could not be read whole.
+SYNC_S, BEGIN_UNTIL_S = 24.0, 14.0
 PACKAGED_FEED = "genai_prices"
 Json = dict[str, Any]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Days = Annotated[int, Query(ge=1, le=365)]
+Name = Annotated[str | None, Query(max_length=128)]
 
 
 def _store(plane: Plane) -> CatalogStore:
@@ -200,7 +205,7 @@ async def get_sync_health(plane: CurrentPlane, staff: Staff) -> Json:
 async def start_sync(
     what: Literal["all", "full", "incremental", "trigger", "dry-run"],
     plane: CurrentPlane, staff: Staff, force: bool = False, dry_run: bool = False,
-) -> Json:  # fmt: skip
+) -> Response:  # fmt: skip
     """Read all listings now. What does not fit into this answer's time, the schedule finishes."""
     return await _sync(plane, (), what, force=force, dry_run=dry_run or what == "dry-run")
 
@@ -209,7 +214,7 @@ async def start_sync(
 async def sync_provider(
     slug: str, plane: CurrentPlane, staff: Staff, force: bool = False,
     dry_run: bool = False,
-) -> Json:  # fmt: skip
+) -> Response:  # fmt: skip
     """Read one provider's listing now."""
     if slug not in load_own(plane.settings.catalog, plane.stores.secrets).providers:
         raise NotFound(f"'{slug[:40]}' is no provider here.", code="provider_not_found")
@@ -218,20 +223,42 @@ async def sync_provider(
 
 async def _sync(
     plane: Plane, only: tuple[str, ...], kind: str, *, force: bool, dry_run: bool
-) -> Json:
+) -> Response:
+    """The run's result; 202 when it takes longer than an answer may, and the schedule goes on."""
+    # Without a schedule nobody would go on with it, and without a platform nobody cuts it off.
+    limited = scheduled(plane.settings)
     try:
-        async with asyncio.timeout(SYNC_S):
+        async with asyncio.timeout(SYNC_S if limited else None):
             result = await sync_catalog(
                 plane.stores, plane.settings, only, kind=kind.replace("-", "_"), force=force,
-                dry_run=dry_run,
+                dry_run=dry_run, begin_until_s=BEGIN_UNTIL_S if limited else None,
             )  # fmt: skip
     except TimeoutError:
-        return {"state": "running", "detail": "the schedule goes on with it"}
+        return await _unfinished(plane, dry_run=dry_run)
     answer = result.as_json()
     if dry_run:
         answer["changes"] = {p.provider: p.changes for p in result.providers if p.changes}
         answer["held"] = {p.provider: p.held for p in result.providers if p.held}
-    return answer
+    elif result.state == "running":
+        return await _unfinished(plane, dry_run=False)
+    return json_answer(answer)
+
+
+async def _unfinished(plane: Plane, *, dry_run: bool) -> Response:
+    """What became of a run that did not fit into an answer's time: its record says it."""
+    if dry_run:
+        detail = "Too many listings for one answer: name a provider, or use the command line."
+        return json_answer({"state": "cut", "detail": detail}, status=504)
+    (run,) = await _store(plane).call("catalog_runs", {"limit": 1})
+    told = {
+        "run_id": run["run_id"],
+        "state": run["state"],
+        "forced": run["forced"],
+        "done": [row["provider"] for row in run["providers"]],
+        "detail": "Begun; the schedule goes on with it, within the hour.",
+        "status": "/admin/model-sync/status",
+    }
+    return json_answer(told, status=202)
 
 
 # ---------------------------------------------------------------- health of offers
@@ -259,3 +286,82 @@ async def probe_offer(provider: str, model: str, plane: CurrentPlane, staff: Sta
     if done is None:
         raise NotFound("No such offer can be probed from here.", code="health_not_found")
     return done
+
+
+@app.post("/health/check")
+@app.post("/health/check/now")
+async def check_now(plane: CurrentPlane, staff: Staff) -> Json:
+    """One round of the schedule now: what is due is probed, as far as an answer's time goes; the
+    next round goes on."""
+    try:
+        async with asyncio.timeout(SYNC_S):
+            done = await watch_health(plane.stores, plane.settings)
+    except TimeoutError:
+        return {"state": "running", "detail": "The schedule goes on with it, within a minute."}
+    return {"state": "done", **done}
+
+
+@app.post("/availability/maintenance/{model:path}")
+async def begin_maintenance(
+    model: str, plane: CurrentPlane, staff: Staff, provider: Name = None,
+    hours: Annotated[float | None, Query(gt=0, le=8760)] = None,
+    note: Annotated[str | None, Query(max_length=500)] = None,
+) -> Json:  # fmt: skip
+    """Take a model out of service, everywhere or at one provider; for `hours`, or until it is
+    ended."""
+    listed = await Reader(plane.settings, plane.stores).known(model)
+    offers = [o.id for o in listed.offers if provider is None or o.provider == provider]
+    if not offers:
+        raise NotFound("No such offer is listed.", code="health_not_found")
+    return await maintenance.begin(
+        plane.stores, listed.model.id, offers, provider=provider, hours=hours, note=note,
+        actor=staff.name,
+    )  # fmt: skip
+
+
+@app.delete("/availability/maintenance/{model:path}")
+async def end_maintenance(
+    model: str, plane: CurrentPlane, staff: Staff, provider: Name = None
+) -> Json:
+    """Put it back into service."""
+    listed = await Reader(plane.settings, plane.stores).known(model)
+    done = await maintenance.end(plane.stores, listed.model.id, provider=provider)
+    if done is None:
+        raise NotFound("It is not in maintenance.", code="health_not_found")
+    return done
+
+
+@app.get("/availability/maintenance")
+async def list_maintenance(plane: CurrentPlane, staff: Staff) -> Json:
+    rows = await maintenance.current(plane.stores)
+    return {"total": len(rows), "maintenance": rows}
+
+
+@app.post("/availability/monitoring/start")
+@app.post("/health/monitoring/start")
+async def start_probing(plane: CurrentPlane, staff: Staff) -> Json:
+    """Let the schedule probe what nobody uses. Traffic is always measured."""
+    await plane.stores.postgres.rpc("set_probing", {"on": True, "actor": staff.name})
+    return await maintenance.probing(plane.stores)
+
+
+@app.post("/availability/monitoring/stop")
+@app.post("/health/monitoring/stop")
+async def stop_probing(plane: CurrentPlane, staff: Staff) -> Json:
+    await plane.stores.postgres.rpc("set_probing", {"on": False, "actor": staff.name})
+    return await maintenance.probing(plane.stores)
+
+
+@app.get("/api/provider-credits/balance")
+async def list_credit(plane: CurrentPlane, staff: Staff) -> Response:
+    """What providers have left of our credit, where they tell it, and refused payments."""
+    rows = await credit_pages(plane.stores)
+    return json_answer({"total": len(rows), "balances": rows})
+
+
+@app.get("/api/provider-credits/balance/{provider}")
+async def get_credit(provider: str, plane: CurrentPlane, staff: Staff) -> Response:
+    for row in await credit_pages(plane.stores):
+        if row["provider"] == provider:
+            return json_answer(row)
+    raise NotFound("Nothing is known of this provider.", code="health_not_found")

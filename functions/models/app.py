@@ -11,8 +11,9 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request, Response
 
+from gatewayz.accounts.principals import key_in
 from gatewayz.api.answers import json_answer
-from gatewayz.api.app import Caller, CurrentPlane, create_app
+from gatewayz.api.app import Caller, CurrentPlane, Plane, create_app
 from gatewayz.api.cached import cached_answer
 from gatewayz.api.schemas.models_query import (
     DetailQuery,
@@ -24,21 +25,26 @@ from gatewayz.api.schemas.models_query import (
     RankingQuery,
     Scope,
     SearchQuery,
+    StatsQuery,
+    TopQuery,
     TrendingQuery,
     UniqueQuery,
 )
 from gatewayz.api.schemas.models_query import Query as Fields
-from gatewayz.catalog.views import answers, older, traffic
+from gatewayz.billing.plans import markup_of_plan, read_markups
+from gatewayz.catalog.views import answers, hosting, older, traffic
+from gatewayz.catalog.views.priced_reader import PricedReader
 from gatewayz.catalog.views.reader import Reader
 from gatewayz.catalog.views.rows import Form
 from gatewayz.core import clock
-from gatewayz.core.errors import NotFound
-from gatewayz.health.windows import endpoint_fields
+from gatewayz.core.errors import DependencyError, Forbidden, NotFound, Unauthorized
+from gatewayz.health.windows import all_endpoint_fields, endpoint_fields, model_fields
 from gatewayz.net.body import parse_object, read_body
+from gatewayz.pricing.markup import PPM
 from gatewayz.runtime import entries
 
 app = create_app("models")
-app.state.reader = app.state.plane = None
+app.state.plane = None
 lambda_handler = entries.http(app)
 
 CATEGORY = re.compile(r"[a-z0-9][a-z0-9/_-]{0,63}", re.IGNORECASE)
@@ -47,12 +53,32 @@ Word = Annotated[str, Query(max_length=256)]
 
 
 async def reader_of(request: Request, plane: CurrentPlane) -> Reader:
-    """One for each plane: its stores belong to the plane's event loop."""
+    """One for each plane, whose stores belong to its event loop, and each markup of a plan: who
+    sends a key sees what that account pays."""
     state = request.app.state
     if state.plane is not plane:
-        state.reader, state.plane = Reader(plane.settings, plane.stores), plane
-    reader: Reader = state.reader
-    return reader
+        state.readers, state.plane = {PPM: Reader(plane.settings, plane.stores)}, plane
+    readers: dict[int, Reader] = state.readers
+    markup_ppm = await _markup_for(request, plane)
+    if markup_ppm not in readers:
+        readers[markup_ppm] = PricedReader(readers[PPM], markup_ppm)
+    return readers[markup_ppm]
+
+
+def _prices_differ(plane: Plane) -> bool:
+    return any(ppm != PPM for ppm in read_markups(plane.settings.billing.plan_markups).values())
+
+
+async def _markup_for(request: Request, plane: Plane) -> int:
+    """That of the caller's plan; the public one for whoever is not known to us."""
+    headers = request.scope["headers"]
+    if not _prices_differ(plane) or key_in(headers) is None:
+        return PPM
+    try:
+        caller = await plane.principals.authenticate(headers, fresh=True)
+    except (Unauthorized, Forbidden, DependencyError):
+        return PPM
+    return markup_of_plan(caller.plan, plane.settings.billing.plan_markups)
 
 
 Catalog = Annotated[Reader, Depends(reader_of)]
@@ -81,7 +107,10 @@ def on_both(path: str) -> Callable[[Endpoint], Endpoint]:
 
 
 async def send(request: Request, answer: answers.Answer) -> Response:
-    return await cached_answer(request, answer.tag, answer.render, media=answer.media)
+    sent = await cached_answer(request, answer.tag, answer.render, media=answer.media)
+    if _prices_differ(request.app.state.plane):
+        sent.headers["Vary"] = "Accept-Encoding, Authorization"
+    return sent
 
 
 # ---------------------------------------------------------------- lists
@@ -130,10 +159,12 @@ async def list_own_models(
 
 @on_both("/endpoints/zdr")
 async def list_zdr_endpoints(
-    request: Request, reader: Catalog, available: Available = None
+    request: Request, reader: Catalog, plane: CurrentPlane, available: Available = None
 ) -> Response:
     """Offers whose provider keeps nothing of a request."""
-    return await send(request, await answers.zdr(reader, everything=available == "all"))
+    health = partial(all_endpoint_fields, plane.stores.postgres)
+    answer = await answers.zdr(reader, everything=available == "all", health=health)
+    return await send(request, answer)
 
 
 @on_both("/providers")
@@ -226,16 +257,20 @@ async def get_model(
     model_id: str,
     query: Annotated[ModelsQuery, Query()],
     reader: Catalog,
+    plane: CurrentPlane,
 ) -> Response:
     """One model by id, alias or variant; else all models of the organisation of that name."""
-    return await send(request, await answers.model_or_author(reader, model_id, asked_of(query)))
+    health = partial(model_fields, plane.stores.postgres)
+    answer = await answers.model_or_author(reader, model_id, asked_of(query), health)
+    return await send(request, answer)
 
 
 @app.get("/api/models/detail")
 async def get_model_detail(
-    request: Request, query: Annotated[DetailQuery, Query()], reader: Catalog
+    request: Request, query: Annotated[DetailQuery, Query()], reader: Catalog, plane: CurrentPlane
 ) -> Response:
-    return await send(request, await answers.detail(reader, query.model_dump()))
+    health = partial(model_fields, plane.stores.postgres)
+    return await send(request, await answers.detail(reader, query.model_dump(), health))
 
 
 # ---------------------------------------------------------------- hosts and rankings
@@ -244,6 +279,35 @@ async def get_model_detail(
 @app.get("/v1/provider")
 async def list_hosts(query: Annotated[ProviderQuery, Query()], reader: Catalog) -> Response:
     return json_answer(older.provider_answer(await reader.shelf(), query.model_dump()))
+
+
+@app.get("/v1/provider/{provider}/stats")
+@app.get("/v1/gateway/{provider}/stats")
+async def show_host_stats(
+    provider: str, query: Annotated[StatsQuery, Query()], reader: Catalog
+) -> Response:
+    """What our traffic at one host came to."""
+    return json_answer(await hosting.host_stats(reader, provider, query.time_range))
+
+
+@app.get("/v1/provider/{provider}/top-models")
+async def list_host_models(
+    provider: str, query: Annotated[TopQuery, Query()], reader: Catalog
+) -> Response:
+    """The models that were asked of one host, the most first."""
+    return json_answer(await hosting.host_models(reader, provider, query.model_dump()))
+
+
+@app.get("/v1/gateways/summary")
+async def show_hosts_summary(query: Annotated[StatsQuery, Query()], reader: Catalog) -> Response:
+    """Every host that was asked, and all of them together."""
+    return json_answer(await hosting.hosts_summary(reader, query.time_range))
+
+
+@app.get("/v1/gateways/status")
+async def show_hosts_status(reader: Catalog) -> Response:
+    """Which back ends can be called from here."""
+    return json_answer(hosting.hosts_status(await reader.shelf()))
 
 
 @app.get("/v1/gateways")
@@ -287,6 +351,7 @@ async def quote(
     expected_output_tokens: Annotated[int | None, Query(ge=0, le=10_000_000)] = None,
 ) -> Response:
     """What a request would cost at each offer, and why not at the others. Nothing is executed."""
+    from gatewayz.inference.own import key_of, own_of
     from gatewayz.inference.pinned import pin_prices
     from gatewayz.inference.quote import make_quote, show_quote
     from gatewayz.inference.quoted import read_asked
@@ -303,8 +368,10 @@ async def quote(
     )
     groups = [await reader.known(name) for name in names]
     hosts = await reader.hosts()
-    made = make_quote(asked, groups, hosts, at_ms=clock.now_ms())
-    pinned = await pin_prices(plane.stores.redis, caller.account, made.id, made.offers)
+    own = own_of(caller, hosts, plane.stores.secrets.find, plane.settings.billing)
+    made = make_quote(asked, groups, hosts, at_ms=clock.now_ms(), own=own)
+    offers = [offer for offer in made.offers if key_of(offer) is None]
+    pinned = await pin_prices(plane.stores.redis, caller.account, made.id, offers)
     return json_answer(show_quote(made, hosts, pinned=pinned))
 
 

@@ -13,15 +13,21 @@ from fastapi import Depends, Query, Request, Response
 from gatewayz import VERSION
 from gatewayz.api.answers import json_answer
 from gatewayz.api.app import CurrentPlane, create_app
+from gatewayz.api.staff import Staff
+from gatewayz.catalog.reports import import_states, listing_summary
+from gatewayz.catalog.store import CatalogStore
+from gatewayz.catalog.views.reader import Reader
 from gatewayz.core import clock
 from gatewayz.core.errors import GatewayError, NotFound
+from gatewayz.health import maintenance
 from gatewayz.health.pages import Pages
-from gatewayz.health.rows import efficiency_of, now_text
+from gatewayz.health.rows import counts_of, efficiency_of, now_text
+from gatewayz.health.watch import reset
 from gatewayz.health.windows import Windows
 from gatewayz.runtime import entries
 
 app = create_app("status")
-app.state.pages = app.state.plane = None
+app.state.pages = app.state.plane = app.state.catalog = app.state.of_plane = None
 lambda_handler = entries.http(app)
 
 CHECK_TIMEOUT_S = 1.0
@@ -53,6 +59,7 @@ async def get_health(plane: CurrentPlane) -> dict[str, Any]:
     return {
         "status": "ok" if healthy else "degraded",
         "version": VERSION,
+        "commit": plane.settings.telemetry.revision or None,
         "timestamp": now.isoformat(timespec="milliseconds"),
         "stores": stores,
     }
@@ -88,7 +95,17 @@ async def pages_of(request: Request, plane: CurrentPlane) -> Pages:
     return pages
 
 
+async def catalog_of(request: Request, plane: CurrentPlane) -> Reader:
+    """The catalog as this plane reads it."""
+    state = request.app.state
+    if state.catalog is None or state.of_plane is not plane:
+        state.catalog, state.of_plane = Reader(plane.settings, plane.stores), plane
+    reader: Reader = state.catalog
+    return reader
+
+
 Shown = Annotated[Pages, Depends(pages_of)]
+Catalog = Annotated[Reader, Depends(catalog_of)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Name = Annotated[str | None, Query(max_length=128)]
@@ -207,9 +224,7 @@ async def list_incidents(
 
 
 @gets("/v1/status/uptime/{provider}/{model:path}")
-async def get_uptime(
-    pages: Shown, provider: str, model: str, period: Period = "24h"
-) -> Response:  # fmt: skip
+async def get_uptime(pages: Shown, provider: str, model: str, period: Period = "24h") -> Response:
     return known(await pages.uptime(provider, model, period))
 
 
@@ -245,6 +260,16 @@ async def list_breakers(pages: Shown) -> Response:
 async def get_breaker(pages: Shown, provider: str) -> Response:
     rows = await pages.breakers(provider)
     return known(rows[0] if rows else None, "provider")
+
+
+@app.post("/circuit-breakers/reset-all")
+@app.post("/circuit-breakers/{provider}/reset")
+async def reset_breakers(request: Request, plane: CurrentPlane, staff: Staff) -> Response:
+    """Close every breaker, or those of a provider and of its offers."""
+    provider = request.path_params.get("provider")
+    done = await reset(plane.stores, provider=provider)
+    told = {"reset": done, "by": staff.name} if done or provider is None else None
+    return known(told, "provider")
 
 
 @gets("/api/monitoring/errors/{provider}")
@@ -287,6 +312,64 @@ async def get_costs(pages: Shown) -> Response:
     return json_answer({"providers": await pages.costs()})
 
 
+# ---------------------------------------------------------------- what is listed, who is there
+
+
+@gets("/health/gateways/dashboard", "/health/gateways/dashboard/data")
+async def get_gateways(pages: Shown, catalog: Catalog) -> Response:
+    """Every back end of the roster: can it be called, and how does it fare."""
+    shelf = await catalog.shelf()
+    rows = [
+        await pages.gateway(provider, configured=slug in shelf.catalog.ready)
+        for slug, provider in shelf.providers.items()
+    ]
+    return json_answer({"total": len(rows), "gateways": rows, "last_updated": now_text()})
+
+
+@gets("/health/catalog/models")
+async def get_catalog(catalog: Catalog, plane: CurrentPlane) -> Response:
+    """How much is listed, and of which publication."""
+    store = CatalogStore(plane.stores.postgres)
+    return json_answer(await listing_summary(store, (await catalog.shelf()).rows))
+
+
+@gets("/health/catalog/providers", "/health/providers/import-status")
+async def get_imports(plane: CurrentPlane) -> Response:
+    """What each provider's listing gave last, and whether that is fewer than it should be."""
+    rows = await import_states(CatalogStore(plane.stores.postgres))
+    return json_answer({"total": len(rows), "providers": rows})
+
+
+@gets("/health/catalog/unpriced")
+async def get_unpriced(plane: CurrentPlane, limit: Limit = 100) -> Response:
+    """Offers that cannot be sold, because nobody knows their price."""
+    rows = await CatalogStore(plane.stores.postgres).call("catalog_unpriced", {"limit": limit})
+    return json_answer({"total": len(rows), "offers": rows})
+
+
+@gets("/api/monitoring/chat-requests", "/api/monitoring/chat-requests/models")
+async def list_asked_models(pages: Shown) -> Response:
+    """How many requests each model had in a day; whose they were is for their account alone."""
+    rows = await pages.requests(by="model")
+    return json_answer({"total": len(rows), "models": rows})
+
+
+@gets("/api/monitoring/chat-requests/providers")
+async def list_asked_providers(pages: Shown) -> Response:
+    rows = await pages.requests(by="provider")
+    return json_answer({"total": len(rows), "providers": rows})
+
+
+@gets("/api/monitoring/chat-requests/counts")
+async def count_requests(pages: Shown) -> Response:
+    return json_answer(counts_of(await pages.stand()))
+
+
+@gets("/health/monitoring/status")
+async def get_monitoring(plane: CurrentPlane) -> Response:
+    return json_answer(await maintenance.probing(plane.stores))
+
+
 @gets("/health/uptime")
 async def get_system_uptime(pages: Shown) -> Response:
     points = await pages.curve(None, span_s=3600, since_s=86_400)
@@ -304,3 +387,14 @@ async def get_quick() -> Response:
 async def get_database(plane: CurrentPlane) -> Response:
     state = await _state(plane.stores.postgres.rpc("ping", {}))
     return json_answer({"status": state, "timestamp": now_text()})
+
+
+# After all fixed words: this takes any.
+@gets("/health/{gateway}")
+async def get_gateway(pages: Shown, catalog: Catalog, gateway: str) -> Response:
+    """One back end of the roster; what was not measured is null."""
+    shelf = await catalog.shelf()
+    provider = shelf.providers.get(gateway)
+    if provider is None:
+        return known(None, "provider")
+    return json_answer(await pages.gateway(provider, configured=gateway in shelf.catalog.ready))

@@ -6,6 +6,7 @@ from typing import Any
 from gatewayz.catalog.syncing import scheduled, sync_catalog
 from gatewayz.core.errors import Conflict
 from gatewayz.core.log import get_log
+from gatewayz.core.metrics import metric
 from gatewayz.core.settings import Settings, load_settings
 from gatewayz.runtime.entries import Schedule
 from gatewayz.stores.open import Stores, open_stores
@@ -27,6 +28,8 @@ async def _run(settings: Settings) -> Any:
     stores = open_stores(settings)
     try:
         result = (await sync_catalog(stores, settings)).as_json()
+        for each in result["providers"]:
+            metric("syncs", result=each["state"])
     except Conflict as other:
         result = {"state": "busy", "detail": other.code}
     finally:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from gatewayz.catalog.fetch import Fetcher
+from gatewayz.catalog.fetch import Fetcher, FetchFailed
+from gatewayz.catalog.hub import Figures
 from gatewayz.catalog.results import RunResult
 from gatewayz.catalog.store import CatalogStore
 from gatewayz.catalog.sync import Sync
@@ -84,6 +85,8 @@ class SyncWorld:
     http: HttpClient
     providers: dict[str, Provider] = field(default_factory=dict)
     feeds: dict[str, list[Any]] = field(default_factory=dict)
+    # None: the hub cannot be read.
+    hub: dict[str, Figures] | None = field(default_factory=dict)
 
     @property
     def store(self) -> CatalogStore:
@@ -110,7 +113,13 @@ class SyncWorld:
         async def feed(name: str, today: str) -> list[Any]:
             return feeds.get(name, [])
 
+        async def hub() -> Mapping[str, Figures]:
+            if self.hub is None:
+                raise FetchFailed("status 503")
+            return self.hub
+
         fetcher.feed = feed  # type: ignore[method-assign]
+        fetcher.hub = hub  # type: ignore[method-assign]
         return Sync(self.stores, self.providers, fetcher, **more)
 
     async def run(self, *only: str, **more: Any) -> RunResult:

@@ -1,5 +1,6 @@
 """Staff operations over HTTP and on the command line: nobody else, nothing without its trail."""
 
+import asyncio
 import importlib
 import json
 import re
@@ -261,6 +262,66 @@ async def test_staff_can_have_listings_read(
         (("groq",), "provider"),
     ]  # fmt: skip
     assert asked[2][3] is True
+
+
+async def test_a_sync_longer_than_an_answer_is_begun_and_gone_on_with_by_the_schedule(
+    catalog: SyncWorld, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Honest all the way: 202 with the run's id, its record says how far it is, the schedule's
+    next run ends this very one, with the force that it was begun with."""
+    for slug in ("alpha", "beta"):
+        catalog.lists(slug, *[priced(f"{slug}/m{n}", "1", "1") for n in range(30)])
+    await catalog.run()
+    for slug in ("alpha", "beta"):
+        # More than a tenth changes at once: without force nothing would be published.
+        catalog.lists(slug, *[priced(f"{slug}/m{n}", "1.3", "1") for n in range(30)])
+
+    async def cut_short(stores: Any, settings: Any, only: Any = (), **more: Any) -> Any:
+        sync = catalog.sync(begin_until_s=more["begin_until_s"] or 1e9)
+        reading = sync._fetcher.listing
+
+        async def slow(provider: Any, progress: Any = None) -> Any:
+            if provider.slug == "beta":
+                await asyncio.sleep(30)
+            return await reading(provider, progress)
+
+        sync._fetcher.listing = slow  # type: ignore[method-assign]
+        return await sync.run(only, force=more["force"], dry_run=more["dry_run"])
+
+    monkeypatch.setattr("functions.admin.app.sync_catalog", cut_short)
+    monkeypatch.setattr("functions.admin.app.SYNC_S", 0.6)
+    monkeypatch.setattr("functions.admin.app.scheduled", lambda settings: True)
+    answer = await admin.post("/admin/model-sync/full?force=true")
+    told = answer.json()
+    assert (answer.status_code, told["state"], told["done"]) == (202, "running", ["alpha"])
+    assert told["forced"] is True and "schedule" in told["detail"]
+    status = (await admin.get(told["status"])).json()
+    assert (status["runs"][0]["run_id"], status["runs"][0]["state"]) == (told["run_id"], "running")
+    dry = await admin.post("/admin/model-sync/dry-run")
+    assert (dry.status_code, dry.json()["state"]) == (504, "cut"), "nobody goes on with that"
+    catalog.listings.asked.clear()
+    result = await catalog.run()
+    assert (result.run_id, result.resumed, result.state) == (told["run_id"], True, "done")
+    assert catalog.listings.asked == ["beta"], "alpha was done already"
+    assert result.published is not None and result.published.fresh, "forced, as it was begun"
+    status = (await admin.get(told["status"])).json()
+    assert status["runs"][0]["state"] == "done"
+    assert {p["provider"] for p in status["runs"][0]["providers"]} == {"alpha", "beta"}
+
+
+async def test_without_a_schedule_a_sync_is_not_cut_off(
+    catalog: SyncWorld, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stand_in(stores: Any, settings: Any, only: Any = (), **more: Any) -> Any:
+        await asyncio.sleep(0.05)
+        assert more["begin_until_s"] is None
+        return await catalog.run()
+
+    monkeypatch.setattr("functions.admin.app.sync_catalog", stand_in)
+    monkeypatch.setattr("functions.admin.app.SYNC_S", 0.001)
+    catalog.lists("alpha", priced("maker/one"))
+    answer = await admin.post("/admin/model-sync/all")
+    assert (answer.status_code, answer.json()["state"]) == (200, "done")
 
 
 async def test_the_trail_is_append_only(catalog: SyncWorld, database_url: str) -> None:

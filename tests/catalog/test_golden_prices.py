@@ -102,9 +102,8 @@ def test_a_long_prompt_costs_what_its_maker_asks(model_id: str, provider: str) -
         assert at.of(name) == price.nanos_per_million[name], name
     # A cliff: the whole request at the tier's rates, cached input counted as input.
     usage = Usage({"input": above, "cache_read": 1, "output": 1_000_000})
-    expected = (
-        above * nanos(rates["input"]) + longer.of("cache_read") + 10**6 * nanos(rates["output"])
-    )  # type: ignore[operator]
+    cached = longer.of("cache_read") or 0
+    expected = above * nanos(rates["input"]) + cached + 10**6 * nanos(rates["output"])
     assert amount_nanos(lines_of(usage, price)) == -(-expected // 10**6)
 
 
@@ -188,7 +187,7 @@ def test_a_feed_that_the_catalog_does_not_read_agrees_with_it() -> None:
     for name, members in files.items():
         for native, item in members.items():
             for row in portkey.read(native, item):
-                offer = known.get((names.get(name, name), row.native_id.lower()))
+                offer = known.get((names.get(name) or name, row.native_id.lower()))
                 if offer is None:
                     continue
                 compared += 1

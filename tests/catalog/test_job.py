@@ -63,7 +63,11 @@ async def test_a_first_sync_starts_from_the_bundled_catalog(settings: Settings) 
     async def no_feed(name: str, today: str) -> list[Any]:
         return []
 
+    async def no_hub() -> dict[str, Any]:
+        return {}
+
     fetcher.feed = no_feed  # type: ignore[method-assign]
+    fetcher.hub = no_hub  # type: ignore[method-assign]
     result = await Sync(stores, rows, fetcher).run()
     assert result.seeded == open_bundle().about.offers
     assert {one.state for one in result.providers} == {"skipped"}

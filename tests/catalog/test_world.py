@@ -59,8 +59,8 @@ class Mortal:
 
         return replace(
             stores,
-            redis=Redis(),
-            postgres=Postgres(),
+            redis=Redis(),  # type: ignore[arg-type]
+            postgres=Postgres(),  # type: ignore[arg-type]
             _opened=[Blobs()],  # type: ignore[list-item]
         )
 

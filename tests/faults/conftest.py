@@ -18,7 +18,7 @@ from tests.fakes.proxy import Proxy
 from tests.fakes.upstream import RawUpstream
 from tests.faults.scene import Links, Logs, Scene
 from tests.faults.server import Stage
-from tests.world import mount, sandbox
+from tests.world import mount, sandbox, vouching
 
 __all__ = ["sandbox"]
 
@@ -141,7 +141,7 @@ async def world(
     stores = open_stores(direct)
     client = httpx.AsyncClient(base_url=stage.url, timeout=30, limits=httpx.Limits())
     scene = Scene(
-        stage.url, direct, stores, client, app, gateway.chat,
+        stage.url, direct, stores, client, app, gateway.chat, vouching(),
         database_url=environment["DATABASE_URL"], redis_url=environment["REDIS_URL"], logs=logs,
     )  # fmt: skip
     try:

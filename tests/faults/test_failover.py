@@ -8,13 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.upstream import Act
+from tests.fakes.upstream import Act, event_stream
 from tests.faults.scene import Scene, reached
 from tests.routing.fleet import (
     ROLE,
     Fleet,
     chunk,
-    event_stream,
     fleet,
     refusal,
 )
@@ -93,11 +92,11 @@ async def test_F40_when_every_offer_fails_it_is_503_and_the_load_does_not_grow(
     first = await ask(world)
     assert first.status_code == 503 and int(first.headers["retry-after"]) >= 1
     assert len(three.calls) == 3
-    count = 300
-    for start in range(0, count, 20):
-        got = await asyncio.gather(*[ask(world) for _ in range(start, start + 20)])
+    count = 500
+    for _ in range(0, count, 50):
+        got = await asyncio.gather(*[ask(world) for _ in range(50)])
         assert {g.status_code for g in got} == {503}
-    assert len(three.calls) <= count * 1.2 + 3 + 12, "three offers, five failures each, and a probe"
+    assert len(three.calls) - 3 <= count * 1.2 + 3
     assert (await world.balance(world.accounts[0]))["charged_nanos"] == 0
 
 
@@ -223,8 +222,10 @@ async def test_planning_and_health_take_no_round_trip_of_their_own(
     flush = type(connection)._flush
 
     def counted(self: Any) -> None:
-        if self is connection and self._outgoing:
-            writes.append(len(self._outgoing))
+        # How we do is told once a second by a task of its own, no request waits for it.
+        ours = [call for call in self._outgoing if b"velocity" not in call.lower()]
+        if self is connection and ours:
+            writes.append(len(ours))
         flush(self)
 
     monkeypatch.setattr(type(connection), "_flush", counted)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gatewayz.core.settings import Settings
-from gatewayz.inference import replay
+from gatewayz.inference import replay, witness
 from tests.faults.scene import MESSAGES, RawCall, Scene, chat_body, http_request, reached
 from tests.world import Account, Server, mount
 
@@ -173,6 +173,13 @@ async def test_F30_a_long_answer_is_kept_in_a_blob(
     first = await ask(world, account, "k", model="sandbox/mock-n40", stream=True)
     there = await ask(world, account, "k", client=elsewhere, model="sandbox/mock-n40", stream=True)
     assert len(first.content) > 2000 and same(first, there)
+    # A day later nobody may ask for it, and it is gone.
+    kept = await world.stores.blobs.list_keys("replay/")
+    assert len(kept) == 1
+    assert await witness.forget_answers(world.stores) == 0
+    monkeypatch.setattr(witness, "KEEP_MS", -witness.GRACE_MS - 60_000)
+    assert await witness.forget_answers(world.stores) == 1
+    assert await world.stores.blobs.list_keys("replay/") == []
 
 
 async def test_F30_an_owner_that_fell_silent_is_told_as_it_is(
@@ -199,6 +206,90 @@ async def test_F30_without_redis_twins_of_one_process_still_run_once(
     )
     assert got[0].status_code == 200 and all(same(got[0], other) for other in got)
     assert world.sandbox.requests == 2
+
+
+async def test_F30_without_redis_a_key_runs_once_in_all_processes_and_for_ever_after(
+    world: Scene, elsewhere: httpx.AsyncClient, links: Any
+) -> None:
+    """Postgres is the second witness: it knows the key while Redis is away, and the answer is kept
+    beside it; when Redis is back it knows nothing of the key, and it still runs once."""
+    account = await world.account()
+    await ask(world, account, "before")
+    await world.quiet()
+    links.redis.down()
+    first = await ask(world, account, "k", stream=True)
+    assert first.status_code == 200
+    await world.quiet()
+    sent = world.sandbox.requests
+    for client in (None, elsewhere):
+        again = await ask(world, account, "k", stream=True, client=client)
+        assert again.headers["idempotent-replayed"] == "true" and same(first, again)
+    other = await ask(world, account, "k", client=elsewhere, model="sandbox/story")
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    links.up()
+    for client in (None, elsewhere):
+        again = await ask(world, account, "k", stream=True, client=client)
+        assert same(first, again)
+    assert world.sandbox.requests == sent
+    rows = await world.settled(account)
+    assert len(rows) == 2, "two keys, two charges"
+
+
+async def test_F30_a_key_that_redis_forgot_is_not_run_again(
+    world: Scene, elsewhere: httpx.AsyncClient
+) -> None:
+    account = await world.account()
+    assert (await ask(world, account, "k")).status_code == 200
+    await world.quiet()
+    with world.redis() as client:
+        client.delete(*client.keys("replay:*"))
+    for client in (None, elsewhere):
+        got = await ask(world, account, "k", client=client)
+        assert (got.status_code, got.json()["error"]["code"]) == (409, "idempotency_key_reused")
+        assert "was served" in got.json()["error"]["message"]
+    assert world.sandbox.requests == 1 and len(await world.settled(account)) == 1
+
+
+async def test_F30_a_run_that_only_postgres_knows_is_waited_for_by_nobody(
+    world: Scene, elsewhere: httpx.AsyncClient, links: Any
+) -> None:
+    account = await world.account()
+    await ask(world, account, "before")
+    await world.quiet()
+    links.redis.down()
+    slow = asyncio.create_task(ask(world, account, "k", model="sandbox/mock-n3-t600"))
+    while not await world.sql("select 1 from tenancy.replays where state = 'run'"):
+        await asyncio.sleep(0.01)
+    got = await ask(world, account, "k", client=elsewhere, model="sandbox/mock-n3-t600")
+    assert (got.status_code, got.json()["error"]["code"]) == (409, "idempotency_in_progress")
+    assert (await slow).status_code == 200
+
+
+async def test_F30_a_failure_before_the_first_token_is_forgotten_by_both(
+    world: Scene, links: Any
+) -> None:
+    account = await world.account()
+    await ask(world, account, "before")
+    await world.quiet()
+    for redis_is_away in (False, True):
+        if redis_is_away:
+            links.redis.down()
+        failed = await ask(world, account, f"k{redis_is_away}", model="sandbox/mock-err500")
+        assert failed.status_code == 503
+        await world.quiet()
+        assert not await world.sql("select 1 from tenancy.replays where state = 'run'")
+
+
+async def test_F30_a_key_is_kept_for_a_day_and_those_that_are_over_go(world: Scene) -> None:
+    account = await world.account()
+    assert (await ask(world, account, "k")).status_code == 200
+    await ask(world, account, "other")
+    await world.quiet()
+    with world.redis() as client:
+        client.delete(*client.keys("replay:*"))
+    await world.sql("update tenancy.replays set at = now() - interval '25 hours'")
+    assert (await ask(world, account, "k")).status_code == 200, "a day has passed"
+    assert len(await world.sql("select 1 from tenancy.replays")) == 1
 
 
 async def test_requests_without_a_key_join_only_when_they_ask_to(world: Scene) -> None:

@@ -3,6 +3,7 @@
 from tests.faults.conftest import (
     links,
     logs,
+    pytest_configure,
     pytest_runtest_makereport,
     raw,
     stage,
@@ -12,5 +13,6 @@ from tests.faults.conftest import (
 from tests.world import sandbox
 
 __all__ = [
-    "links", "logs", "pytest_runtest_makereport", "raw", "sandbox", "stage", "tune", "world",
+    "links", "logs", "pytest_configure", "pytest_runtest_makereport", "raw", "sandbox", "stage",
+    "tune", "world",
 ]  # fmt: skip

@@ -9,12 +9,15 @@ import orjson
 import pytest
 
 from gatewayz.core.settings import Settings
+from gatewayz.inference.job import Job
+from gatewayz.routing.board import Board
 from tests.faults.scene import Scene, frames_of
 from tests.routing.fleet import (
     COUNT,
     DIALECTS,
     DONE,
     ROLE,
+    ROW,
     STOP,
     Dialect,
     Fleet,
@@ -55,6 +58,26 @@ def providers_file(three: Fleet, tmp_path: Path) -> str:
     three.model("f/gratis", ("one", 0), ("two", 1), native="g")
     three.model("f/cached", ("one", 1), ("two", 1.05), native="c", more="cache_read = 0.1")
     three.model("f/small", ("one", 1), native="s", more="context = 100")
+    seeker = ROW.format(slug="seeker", url=three.upstreams["one"].url)
+    three.text = f'{seeker}quirks = ["web_search_options"]\ncache_life_s = 7200\n{three.text}'
+    three.model("f/lives", ("seeker", 1), ("two", 1), native="l")
+    three.model("f/wise", ("seeker", 1), native="w", more="reasons = true")
+    three.text += """
+[[models]]
+id = "f/two-contexts"
+[[models.offers]]
+provider = "one"
+native_id = "short"
+input = 1
+output = 1
+context = 4000
+[[models.offers]]
+provider = "six"
+native_id = "long"
+input = 6
+output = 6
+context = 8000
+"""
     file = tmp_path / "providers.toml"
     file.write_text(three.text)
     return str(file)
@@ -164,10 +187,13 @@ async def test_a_clients_fault_moves_on_only_where_another_model_may_do_better(
     alone = await ask(world, "f/m", provider={"order": ["one"]})
     assert alone.status_code == 400 and three.calls == ["one"]
     three.calls.clear()
-    got = await ask(world, "f/m", models=["f/other"], provider={"only": ["one", "two"]})
+    both = {"only": ["one", "two"], "order": ["one"]}
+    got = await ask(world, "f/m", models=["f/other"], provider=both)
     assert got.status_code == (200 if moves else 400)
     # The same model's other offers would refuse it too.
-    assert three.calls in (["one", "two"], ["two"]) if moves else ["one"]
+    assert three.calls == (["one", "two"] if moves else ["one"])
+    if moves:
+        assert got.json()["model"] == "f/other"
 
 
 async def test_a_model_that_does_not_exist_is_no_fallback_and_no_mistake(
@@ -297,6 +323,31 @@ async def test_a_conversation_stays_where_its_prompt_is_cached_and_says_what_tha
     assert (await turn()).headers["x-provider"] == "one", "it stays where it was answered last"
 
 
+async def test_a_conversation_stays_as_long_as_its_providers_cache_lives(
+    world: Scene, three: Fleet
+) -> None:
+    """The row says how long; a request that asks for longer gets longer."""
+    account = await world.account()
+
+    async def life_s(provider: str, **more: Any) -> float:
+        body = DIALECTS[0].body("f/lives", False) | {"session_id": f"s-{provider}-{len(more)}"}
+        wanted = {"provider": {"order": [provider]}} | more
+        got = await world.client.post(
+            "/v1/chat/completions", json=body | wanted, headers=account.headers
+        )
+        assert got.headers["x-provider"] == provider
+        await world.quiet()
+        with world.redis() as redis:
+            (key,) = redis.keys("pin:*")
+            left_s = redis.pttl(key) / 1000
+            redis.delete(key)
+        return left_s
+
+    assert 7190 < await life_s("seeker") <= 7200, "its row says so"
+    assert 290 < await life_s("two") <= 300, "its row says nothing"
+    assert 86_390 < await life_s("two", prompt_cache_retention="24h") <= 86_400
+
+
 async def test_another_process_finds_the_conversations_place_in_redis(
     world: Scene, three: Fleet
 ) -> None:
@@ -329,8 +380,66 @@ async def test_online_and_thinking_add_what_a_chat_request_does_not_say(
     assert three.upstreams["one"].requests[-1].json["reasoning_effort"] == "medium"
     assert (await ask(world, "f/small:thinking", reasoning_effort="low")).status_code == 200
     assert three.upstreams["one"].requests[-1].json["reasoning_effort"] == "low"
-    other = await ask(world, "f/small:online", DIALECTS[2])
-    assert other.status_code == 400 and "chat completions only" in other.text
+
+
+async def test_every_dialect_can_ask_to_search_and_to_think_by_a_suffix(
+    world: Scene, three: Fleet
+) -> None:
+    def sent() -> Any:
+        return three.upstreams["one"].requests[-1].json
+
+    for dialect in DIALECTS:
+        roomy = {"max_tokens": 9000} if dialect.name == "messages" else {}
+        got = await ask(world, "f/wise:online", dialect)
+        assert got.status_code == 200, (dialect.name, got.text)
+        assert sent()["web_search_options"] == {}, dialect.name
+        got = await ask(world, "f/wise:thinking", dialect, **roomy)
+        assert got.status_code == 200, (dialect.name, got.text)
+        assert sent()["reasoning_effort"] == "medium", dialect.name
+        got = await ask(world, "f/wise:thinking:online", dialect, **roomy)
+        assert {"web_search_options", "reasoning_effort"} <= set(sent()), dialect.name
+        got = await ask(world, "f/wise", dialect)
+        assert not {"web_search_options", "reasoning_effort"} & set(sent()), dialect.name
+
+
+async def test_a_suffix_adds_nothing_to_what_a_request_says_itself(
+    world: Scene, three: Fleet
+) -> None:
+    said: list[tuple[Dialect, dict[str, Any], str]] = [
+        (DIALECTS[2], {"thinking": {"type": "enabled", "budget_tokens": 1500}}, "low"),
+        (DIALECTS[3], {"reasoning": {"effort": "high"}}, "high"),
+        (DIALECTS[4], {"generationConfig": {"thinkingConfig": {"thinkingBudget": 1500}}}, "low"),
+        (DIALECTS[4], {"generationConfig": {"thinking_config": {"thinkingBudget": 1500}}}, "low"),
+    ]
+    for dialect, fields, effort in said:
+        roomy = {"max_tokens": 9000} if dialect.name == "messages" else {}
+        got = await ask(world, "f/wise:thinking", dialect, **fields, **roomy)
+        assert got.status_code == 200, (dialect.name, got.text)
+        assert three.upstreams["one"].requests[-1].json["reasoning_effort"] == effort, fields
+    tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
+    got = await ask(world, "f/wise:online", DIALECTS[2], tools=[tool])
+    assert got.status_code == 200 and "max_uses" in got.headers["x-gatewayz-dropped-params"]
+
+
+async def test_a_suffix_that_cannot_be_said_is_refused_clearly(world: Scene, three: Fleet) -> None:
+    account = await world.account()
+    for word in ("online", "thinking"):
+        body = {"model": f"f/m:{word}", "prompt": "hi"}
+        got = await world.client.post("/v1/completions", json=body, headers=account.headers)
+        error = got.json()["error"]
+        assert (got.status_code, error["code"]) == (400, "unsupported_parameter"), got.text
+        assert f":{word}" in error["message"] and error["param"] == "model"
+    narrow = await ask(world, "f/m:thinking", DIALECTS[2])
+    assert narrow.status_code == 400 and "max_tokens of at least 2048" in narrow.text
+    assert not three.calls
+
+
+async def test_extended_takes_the_longest_context_in_every_dialect(
+    world: Scene, three: Fleet
+) -> None:
+    for dialect in DIALECTS:
+        got = await ask(world, "f/two-contexts:extended", dialect)
+        assert (got.status_code, got.headers["x-provider"]) == (200, "six"), dialect.name
 
 
 async def test_what_a_key_and_an_account_prefer_holds_for_their_requests(
@@ -345,6 +454,7 @@ async def test_what_a_key_and_an_account_prefer_holds_for_their_requests(
         return replace(await find(*args, **more), routing=tuple(stored))
 
     monkeypatch.setattr(principals, "authenticate", with_preferences)
+    monkeypatch.setattr(principals, "at_hand", lambda _: None)
 
     async def served(**fields: Any) -> Any:
         got = await world.post(account, "f/m", **fields)
@@ -381,3 +491,33 @@ async def test_the_staff_resets_breakers_and_probes_on_demand(
     assert breaker["state"] == "closed"
     for missing in ("/admin/circuit-breakers/nobody/reset", "/admin/health/check/one/no/such"):
         assert (await world.client.post(missing, headers=staff)).status_code == 404
+
+
+async def test_who_learns_beside_the_hold_that_nothing_is_left_answers_and_frees_it(
+    world: Scene, three: Fleet
+) -> None:
+    """What hides an offer is known to others only, so the plan looks good until Redis answers."""
+    account = await world.account()
+    three.play("one", good_answer("never"))
+    elsewhere = Board(world.stores.redis)
+    elsewhere.tell("one/m", "H2")
+    await elsewhere.finish_background()
+    answer = await world.post(account, "f/m", provider={"only": ["one"]})
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "constraint_filtered"
+    assert world.holds(account) == {}
+
+
+@pytest.mark.audited(crashes=1)
+async def test_a_crash_beside_the_hold_frees_it_too(
+    world: Scene, three: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crash(*_: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    account = await world.account()
+    three.play("one", good_answer("never"))
+    monkeypatch.setattr(Job, "confirm", crash)
+    answer = await world.post(account, "f/m")
+    assert answer.status_code == 500
+    assert world.holds(account) == {}

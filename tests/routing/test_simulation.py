@@ -1,15 +1,19 @@
 """Failover in numbers: upstreams that fail, a world that drifts; seeded, on a virtual clock."""
 
+import asyncio
+
 import pytest
 
-from gatewayz.core import clock
-from gatewayz.routing.budget import ALWAYS, PER_S, SHARE, RetryBudget
+from gatewayz.catalog.model import Offer
+from gatewayz.core.errors import UpstreamUnavailable
+from gatewayz.routing.budget import RetryBudget
 from gatewayz.routing.needs import Needs
 from gatewayz.routing.pins import Pin, prompt_scaled
 from gatewayz.routing.plan import plan
 from gatewayz.routing.preferences import Preferences
 from gatewayz.routing.ranking import uniform
-from tests.routing.simulation import STRATEGIES, Simulation, VirtualClock, compare, pair, table
+from gatewayz.routing.run import Guard, run_attempts
+from tests.routing.simulation import STRATEGIES, Simulation, compare, pair, table
 from tests.unit.routing.offers import USD, group, offer
 
 REQUESTS = 2000
@@ -51,22 +55,41 @@ def test_one_fully_down_costs_next_to_nothing() -> None:
     assert down.wait_at(0.5) - well.wait_at(0.5) < 0.002
 
 
-def test_the_retry_budget_bites_where_retries_would_become_the_load() -> None:
-    """A burst at one moment, every first attempt of which fails: 20 % and some retries, no more."""
-    virtual = VirtualClock()
-    before = clock.use(virtual)
-    try:
-        for burst in (10, 100, 1000, 10_000):
-            budget = RetryBudget()
-            for _ in range(burst):
-                budget.deposit()
-            granted = sum(budget.withdraw() for _ in range(burst))
-            most = int(SHARE * burst + PER_S * 10)
-            assert granted == min(burst, max(most, ALWAYS))
-            print(f"{burst} requests that all fail at once: {granted} retries")
-        assert granted / burst == pytest.approx(0.203, abs=1e-9)
-    finally:
-        clock.use(before)
+@pytest.mark.parametrize("requests", [10, 100, 1000])
+async def test_the_retry_budget_bites_where_retries_would_become_the_load(requests: int) -> None:
+    """All first attempts fail at one moment and the other offer hangs: it gets a fifth and three.
+    As soon as it answers, everybody who waited is served."""
+    budget, released = RetryBudget(), asyncio.Event()
+    failing, started = asyncio.Event(), 0
+    under_way = most = 0
+
+    async def attempt(made: Offer) -> str:
+        nonlocal started, under_way, most
+        if made.provider == "down":
+            await failing.wait()
+            raise UpstreamUnavailable("down")
+        started, under_way = started + 1, under_way + 1
+        most = max(most, under_way)
+        await released.wait()
+        await asyncio.sleep(0)
+        under_way -= 1
+        return "served"
+
+    pair = (offer("down", 1), offer("up", 1))
+    runs = [
+        asyncio.create_task(run_attempts(pair, attempt, [], Guard(budget=budget)))
+        for _ in range(requests)
+    ]
+    await asyncio.sleep(0)
+    failing.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    bites_at = requests // 5 + 3
+    print(f"{requests} requests that all fail at once: {started} retries under way")
+    assert started == bites_at
+    released.set()
+    assert await asyncio.gather(*runs) == ["served"] * requests
+    assert most == bites_at and started == requests
 
 
 def test_the_world_that_drifts_a_small_one_of_the_report_under_docs() -> None:

@@ -25,6 +25,12 @@ def about(slug: str) -> Mapping[str, Any]:
     return stated
 
 
+def hub() -> Mapping[str, Any]:
+    """The site that counts downloads and likes: name, url, tasks."""
+    stated: Mapping[str, Any] = _facts()["hub"]
+    return stated
+
+
 def named(word: str) -> str | None:
     """The provider that is also known by this name."""
     return next(

@@ -1,4 +1,4 @@
-"""Reads one provider's listing, or one price feed, over the network: streaming, bounded, once.
+"""Reads one provider's listing, a price feed, the hub's figures: over the network, bounded, once.
 
 Guarantees LISTING_S for all pages together and one model in memory besides the rows kept. A
 failure is a FetchFailed with one line; a 5xx or a time-out proves nothing about any model.
@@ -6,9 +6,11 @@ failure is a FetchFailed with one line; a 5xx or a time-out proves nothing about
 
 import asyncio
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from gatewayz.catalog import facts
+from gatewayz.catalog.hub import MAX_PAGE_BYTES, Figures, page_url, read_page
 from gatewayz.catalog.listings import SHAPES, Items, Row, Shape, UnreadableListing, feeds_read
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import get_log
@@ -151,6 +153,25 @@ class Fetcher:
             return list(feeds_read(name, body, today))
         except (NetError, UnreadableListing) as error:
             raise FetchFailed(f"{type(error).__name__}: {error}"[:300]) from error
+
+    async def hub(self) -> Mapping[str, Figures]:
+        """Downloads and likes by the hub's id in small letters; FetchFailed unless all is read."""
+        found: dict[str, Figures] = {}
+        try:
+            async with asyncio.timeout(LISTING_S):
+                for task in facts.hub()["tasks"]:
+                    answer = await self._http.request(
+                        "GET", page_url(task), headers={"accept": "application/json"},
+                        timeout_s=HEAD_S, max_bytes=MAX_PAGE_BYTES,
+                    )  # fmt: skip
+                    if answer.status != 200:
+                        raise FetchFailed(f"status {answer.status}")
+                    found.update(read_page(answer.body))
+        except TimeoutError:
+            raise FetchFailed(f"took longer than {LISTING_S:.0f} s") from None
+        except (NetError, ValueError) as error:
+            raise FetchFailed(f"{type(error).__name__}: {error}"[:300]) from error
+        return found
 
 
 def _rows_of(shape: Shape, item: object, unit: str) -> Iterator[Row]:

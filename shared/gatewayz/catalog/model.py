@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gatewayz.core.errors import NotFound, echo
 from gatewayz.pricing.price import Price
 
 MODEL_ID = re.compile(r"[A-Za-z0-9@~][A-Za-z0-9._:/@~+-]{0,127}")
@@ -238,15 +237,3 @@ class Catalog:
                 known = self._expanded[name] = self._know(entry.expand(name))
                 return known
         return None
-
-
-def model_not_found(catalog: Catalog, name: str) -> NotFound:
-    """404 with up to three close ids that can be served."""
-    close = catalog.suggest(name)
-    hint = f" Did you mean {', '.join(close)}?" if close else ""
-    return NotFound(
-        f"Model '{echo(name)}' does not exist.{hint}",
-        code="model_not_found",
-        param="model",
-        metadata={"suggestions": close},
-    )

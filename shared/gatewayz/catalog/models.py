@@ -4,6 +4,8 @@ Guarantees that offers joined by rule alone, whose contexts differ by more than 
 names of their own, flagged for a person.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gatewayz.catalog.assemble import (
@@ -16,12 +18,16 @@ from gatewayz.catalog.assemble import (
     regroup,
 )
 from gatewayz.catalog.grouping import Placed
+from gatewayz.catalog.hub import Figures
 from gatewayz.catalog.model import Model, Offer, offer_id
 from gatewayz.catalog.store import CatalogStore, batches, model_row, price_in, row_of
 
 
-async def assemble_models(store: CatalogStore, run_id: str) -> int:
-    """Store the facts of every model; how many offers were set apart."""
+async def assemble_models(store: CatalogStore, run_id: str, figures: Mapping[str, Figures]) -> int:
+    """Store the facts of every model; how many offers were set apart.
+
+    `figures` are the hub's, by its ids; a model it does not count keeps what was stored.
+    """
     rows: list[dict[str, Any]] = []
     moved: list[dict[str, str]] = []
     async for facts in store.facts():
@@ -29,14 +35,16 @@ async def assemble_models(store: CatalogStore, run_id: str) -> int:
         stay, leave = regroup(group)
         flags = tuple(facts["flags"] or ())
         if stay:
-            rows.append(model_row(_model(facts["model_id"], stay, flags)))
+            model = _model(facts["model_id"], stay, flags)
+            rows.append(model_row(_counted(model, figures)))
         for listed in leave:
             own = apart(listed)
             moved.append(
                 {"offer": offer_id(own.provider, own.row.native_id),
                  "model_id": own.placed.model_id}
             )  # fmt: skip
-            rows.append(model_row(_model(own.placed.model_id, [own], (CONTEXT_VARIES,))))
+            model = _model(own.placed.model_id, [own], (CONTEXT_VARIES,))
+            rows.append(model_row(_counted(model, figures)))
     for batch in batches(moved):
         await store.call("catalog_move", {"run_id": run_id, "offers": batch})
     for batch in batches(rows):
@@ -57,8 +65,6 @@ def _listed(model_id: str, offer: dict[str, Any]) -> Listed:
 
 
 def _model(model_id: str, group: list[Listed], flags: tuple[str, ...]) -> Model:
-    from dataclasses import replace
-
     ranked = sorted(group, key=rank_of)
     model = model_of(model_id, [listed.row for listed in ranked])
     offers = [
@@ -66,3 +72,10 @@ def _model(model_id: str, group: list[Listed], flags: tuple[str, ...]) -> Model:
         for listed in ranked
     ]
     return replace(model, flags=flags, categories=categories_of(model, offers))
+
+
+def _counted(model: Model, figures: Mapping[str, Figures]) -> Model:
+    said = figures.get((model.hugging_face_id or "").lower())
+    if said is None:
+        return model
+    return replace(model, hf_downloads=said.downloads, hf_likes=said.likes)

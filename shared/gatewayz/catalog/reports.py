@@ -9,8 +9,10 @@ from typing import Any
 
 from gatewayz.catalog.feeds import Feed, opinions
 from gatewayz.catalog.grouping import minimum_of
+from gatewayz.catalog.items import iso
 from gatewayz.catalog.model import Entry
 from gatewayz.catalog.store import CatalogStore
+from gatewayz.catalog.views.rows import Row
 from gatewayz.core.money import NANOS_PER_USD, usd_text
 
 # From so many percent on a change or a difference is worth a line.
@@ -153,3 +155,37 @@ async def provider_states(store: CatalogStore) -> list[dict[str, Any]]:
         row["minimum"] = minimum_of(row["provider"])
         row["alarm"] = row["last_good_at_ms"] is not None and row["listed"] < row["minimum"]
     return rows
+
+
+async def import_states(store: CatalogStore) -> list[dict[str, Any]]:
+    """The same as anybody may read it: counts and times, no words of a listing."""
+    return [
+        {
+            "provider": row["provider"],
+            "listed": row["listed"],
+            "minimum": row["minimum"],
+            "alarm": row["alarm"],
+            "last_import_at": _moment(row["last_good_at_ms"]),
+        }
+        for row in await provider_states(store)
+    ]
+
+
+async def listing_summary(store: CatalogStore, rows: Iterable[Row]) -> dict[str, Any]:
+    """How much is listed, and of which publication."""
+    known = list(rows)
+    offers = [offer for row in known for offer in row.offers]
+    published = await store.call("catalog_publications", {"limit": 1})
+    return {
+        "total_models": len(known),
+        "available_models": sum(row.available for row in known),
+        "total_offers": len(offers),
+        "priced_offers": sum(offer.servable for offer in offers),
+        "unpriced_offers": sum(not offer.servable for offer in offers),
+        "version": published[0]["version"] if published else None,
+        "published_at": _moment(published[0]["at_ms"]) if published else None,
+    }
+
+
+def _moment(at_ms: int | None) -> str | None:
+    return None if at_ms is None else iso(at_ms)

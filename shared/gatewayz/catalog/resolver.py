@@ -57,6 +57,7 @@ class Resolver:
         self._bundle = bundle
         self._kept: dict[str, Known] = {}
         self._before: dict[str, Known] = {}
+        self._mine: dict[str, Known] = {}
         self._unknown: dict[str, float] = {}
         self._check_at_s = 0.0
         self._away_until_s = 0.0
@@ -64,16 +65,21 @@ class Resolver:
         self._suggestions: Suggestions | None = None
         self._sample: Catalog | None = None
 
-    async def resolve(self, name: str) -> Known:
-        """NotFound (model_not_found, with up to three names that can be served)."""
+    def at_hand(self, name: str) -> Known | None:
+        """What this process knows of a name without asking anybody."""
         mine = self._find_local(name)
         if mine is not None:
             return mine
         kept = self._kept.get(name)
-        if kept is not None:
-            if clock.monotonic_s() >= self._check_at_s:
-                self._check_behind()
-            return kept
+        if kept is not None and clock.monotonic_s() >= self._check_at_s:
+            self._check_behind()
+        return kept
+
+    async def resolve(self, name: str) -> Known:
+        """NotFound (model_not_found, with up to three names that can be served)."""
+        known = self.at_hand(name)
+        if known is not None:
+            return known
         if self._unknown.get(name, 0.0) > clock.monotonic_s():
             raise self._not_found(name)
         found = await self._look_up(name) if MODEL_ID.fullmatch(name) else None
@@ -89,6 +95,14 @@ class Resolver:
 
     def _find_local(self, name: str) -> Known | None:
         """What needs nobody else: own models, plain or with suffixes."""
+        mine = self._mine.get(name)
+        if mine is None:
+            mine = self._look_local(name)
+            if mine is not None and len(self._mine) < MAX_KEPT:
+                self._mine[name] = mine
+        return mine
+
+    def _look_local(self, name: str) -> Known | None:
         for text, variants in {(name, ()), split_variants(name)}:
             model = self.local.find(text)
             if model is not None and model.id not in self._overlays:
@@ -231,6 +245,7 @@ class Resolver:
     def grown(self, local: Catalog) -> None:
         """Model servers of the machine were found, or are gone."""
         self.local = local
+        self._mine.clear()
         self._suggestions = self._sample = None
         self._unknown.clear()
 

@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from gatewayz.catalog import facts
 from gatewayz.catalog.assemble import with_outputs
 from gatewayz.catalog.bundle import open_bundle
 from gatewayz.catalog.feeds import ORDER, Feed, opinions
 from gatewayz.catalog.fetch import Fetcher, FetchFailed
 from gatewayz.catalog.gate import broken_listing, judge
 from gatewayz.catalog.grouping import Index, Placed, differs, minimum_of, own_id, place
+from gatewayz.catalog.hub import Figures
 from gatewayz.catalog.listings.row import Row
 from gatewayz.catalog.models import assemble_models
 from gatewayz.catalog.publish import PublishRefused, Render, publish
@@ -70,6 +72,7 @@ class Sync:
         self._feeds: list[Feed] = []
         self._index = Index()
         self._contexts: dict[str, int | None] = {}
+        self._figures: Mapping[str, Figures] = {}
 
     async def run(
         self, only: Collection[str] = (), *, force: bool = False, dry_run: bool = False,
@@ -86,6 +89,8 @@ class Sync:
                  "resumes": resumes},
             )  # fmt: skip
             result.run_id, result.resumed = begun["run_id"], begun["resumed"]
+            # Who began it with force meant all of it.
+            force = force or begun["forced"]
             done = set(begun["done"])
         try:
             await self._prepare(result, dry_run=dry_run)
@@ -119,7 +124,10 @@ class Sync:
 
     async def _prepare(self, result: RunResult, *, dry_run: bool) -> None:
         """Feeds, and what the catalog knows; an empty one is filled from what ships."""
-        names = await asyncio.gather(*(self._read_feed(name) for name in self._feed_names))
+        _, names = await asyncio.gather(
+            self._read_hub(result),
+            asyncio.gather(*(self._read_feed(name) for name in self._feed_names)),
+        )
         for name, feed, problem in names:
             result.feeds[name] = problem or f"{len(feed.rows) if feed else 0} prices"
             if feed is not None:
@@ -145,6 +153,15 @@ class Sync:
             log.warning("feed_failed", feed=name, detail=str(error))
             return name, None, f"failed: {error}"
         return name, Feed.of(name, rows, today), ""
+
+    async def _read_hub(self, result: RunResult) -> None:
+        name = facts.hub()["name"]
+        try:
+            self._figures = await self._fetcher.hub()
+            result.feeds[name] = f"figures of {len(self._figures)} models"
+        except FetchFailed as error:
+            log.warning("feed_failed", feed=name, detail=str(error))
+            result.feeds[name] = f"failed: {error}"
 
     async def _provider(self, run_id: str, slug: str, *, dry_run: bool) -> ProviderResult:
         """One listing; whatever goes wrong with it stays with it."""
@@ -277,7 +294,7 @@ class Sync:
             held = []
 
     async def _publish(self, result: RunResult, *, force: bool) -> None:
-        await assemble_models(self._store, result.run_id)
+        await assemble_models(self._store, result.run_id, self._figures)
         await self._store.call("catalog_bundle_aliases", {"aliases": dict(open_bundle().aliases())})
         try:
             result.published = await publish(

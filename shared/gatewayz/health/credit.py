@@ -4,6 +4,7 @@ A provider that runs low goes behind the others before it fails; a refused payme
 nobody can be asked.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -14,7 +15,8 @@ import orjson
 
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import get_log
-from gatewayz.core.money import NANOS_PER_USD
+from gatewayz.core.money import NANOS_PER_USD, usd_number
+from gatewayz.health.rows import text_of
 from gatewayz.net.http import HttpClient, NetError
 from gatewayz.providers.access import base_url, sign_in
 from gatewayz.providers.auth import Signer
@@ -31,19 +33,23 @@ MAX_BYTES = 256 * 1024
 # A balance is true for a while; it is asked for every quarter of an hour.
 EVERY_S = 900.0
 LOW_FOR_MS = 3_600_000
-USD = "USD"
 Level = Literal["critical", "warning", "info", "ok"]
 LEVELS: tuple[tuple[int, Level], ...] = ((5, "critical"), (20, "warning"), (50, "info"))
 
 
+PATH = r"(/|https://[a-z0-9.-]+/)[a-z0-9/_-]+"
+# One of a list: the first whose key has this value.
+CHOICE = re.compile(r"(\w+)\[(\w+)=(\w+)\]")
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Where a provider tells our balance: dotted places in its answer."""
+    """Where a provider tells our balance: dotted places in its answer, in `per_usd` a dollar."""
 
     path: str
     amount: str
     spent: str = ""
-    currency: str = ""
+    per_usd: int = 1
 
 
 def load_balances(file: Path = FILE) -> Mapping[str, Balance]:
@@ -52,10 +58,10 @@ def load_balances(file: Path = FILE) -> Mapping[str, Balance]:
     for slug, row in read_toml(file).items():
         table = Table(file.name, slug, row)
         found[slug] = Balance(
-            table.text("path", pattern=r"/[a-z0-9/_-]+"),
+            table.text("path", pattern=PATH),
             table.text("amount"),
             table.text("spent", ""),
-            table.text("currency", ""),
+            table.count("per_usd") or 1,
         )
         table.finish()
     return found
@@ -63,24 +69,31 @@ def load_balances(file: Path = FILE) -> Mapping[str, Balance]:
 
 def read_balance(balance: Balance, answer: Any) -> int | None:
     """Nano-USD in a provider's answer; None when it tells no amount in USD."""
-    if balance.currency and _at(answer, balance.currency) != USD:
-        return None
     try:
         amount = Decimal(str(_at(answer, balance.amount)))
         spent = Decimal(str(_at(answer, balance.spent))) if balance.spent else Decimal(0)
     except InvalidOperation:
         return None
-    left = (amount - spent) * NANOS_PER_USD
+    usd = (amount - spent) / balance.per_usd
+    left = usd * NANOS_PER_USD
     return int(left) if left.is_finite() and abs(left) < 10**15 else None
 
 
 def _at(value: Any, place: str) -> Any:
     for part in place.split("."):
-        if type(value) is list:
+        if choice := CHOICE.fullmatch(part):
+            listed = value.get(choice[1]) if type(value) is dict else None
+            value = _chosen(listed, choice[2], choice[3])
+        elif type(value) is list:
             value = value[int(part)] if part.isdigit() and int(part) < len(value) else None
         else:
             value = value.get(part) if type(value) is dict else None
     return value
+
+
+def _chosen(listed: Any, key: str, wanted: str) -> Any:
+    entries = listed if type(listed) is list else []
+    return next((each for each in entries if type(each) is dict and each.get(key) == wanted), None)
 
 
 def level_of(balance_nanos: int) -> Level:
@@ -114,6 +127,24 @@ async def check_balances(
     return found
 
 
+async def credit_pages(stores: Stores) -> list[dict[str, Any]]:
+    """Every provider that told its balance or refused our payment, as staff reads it."""
+    pages = []
+    for row in await stores.postgres.rpc("list_provider_credit", {}):
+        nanos = row["balance_nanos"]
+        pages.append(
+            {
+                "provider": row["provider"],
+                "balance_usd": None if nanos is None else usd_number(nanos),
+                "status": "unknown" if nanos is None else level_of(nanos),
+                "refused_payments": row["refusals"],
+                "last_refused_at": text_of(row["refused_at_ms"]),
+                "checked_at": text_of(row["checked_at_ms"]),
+            }
+        )
+    return pages
+
+
 async def _ask(
     http: HttpClient, signer: Signer, provider: Provider, balance: Balance, stores: Stores
 ) -> int | None:
@@ -121,7 +152,9 @@ async def _ask(
     if way is None:
         return None
     try:
-        url = base_url(provider, stores.secrets.find) + balance.path
+        url = balance.path
+        if url.startswith("/"):
+            url = base_url(provider, stores.secrets.find) + url
         headers = await signer.sign(
             way, "GET", url, headers={"accept": "application/json"}, body=b""
         )

@@ -7,6 +7,7 @@ without data is null.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gatewayz.health.maintenance import current, in_maintenance
 from gatewayz.health.report import (
     PERIODS,
     Stand,
@@ -19,6 +20,7 @@ from gatewayz.health.report import (
 from gatewayz.health.rows import (
     Page,
     breaker_page,
+    counts_of,
     efficiency_of,
     incident_page,
     is_available,
@@ -29,6 +31,7 @@ from gatewayz.health.rows import (
     text_of,
 )
 from gatewayz.health.windows import Row, Windows
+from gatewayz.providers.provider import Provider
 from gatewayz.routing.view import Health
 
 MESSAGES: Mapping[Word, str] = {
@@ -166,6 +169,20 @@ class Pages:
             "last_updated": now_text(),
         }
 
+    async def gateway(self, provider: Provider, *, configured: bool) -> Page:
+        """One back end, also one that nobody asked yet: then nothing is known."""
+        rows = await self._windows.rows(provider=provider.slug)
+        closed_to = await self._open(rows)
+        page = provider_page(provider.slug, Stand(rows), is_open=provider.slug in closed_to)
+        return page | {"name": provider.name, "configured": configured}
+
+    async def requests(self, *, by: str) -> list[Page]:
+        """What was asked in a day, by model or by provider, the most first."""
+        rows = await self._windows.rows()
+        stands = by_model(rows) if by == "model" else by_provider(rows)
+        pages = [{by: name, **counts_of(stand)} for name, stand in stands.items()]
+        return sorted(pages, key=lambda page: -page["requests"])
+
     # ------------------------------------------------------------ monitoring
 
     async def curve(self, provider: str | None, *, span_s: int, since_s: int) -> list[Page]:
@@ -224,8 +241,10 @@ class Pages:
         rows = [row for row in await self.models() if row["model"] == model]
         if not rows:
             return None
+        resting = await current(self._windows.stores)
         for row in rows:
-            row["available"] = is_available(row)
+            row["maintenance"] = in_maintenance(resting, model=model, provider=row["provider"])
+            row["available"] = False if row["maintenance"] else is_available(row)
         rows.sort(key=_worse)
         answers = [row["available"] for row in rows if row["available"] is not None]
         return {

@@ -149,3 +149,15 @@ def efficiency_of(stand: Stand, span: Span = "d1") -> Page:
         "cost_usd": usd_number(cost),
         "cost_usd_per_million_tokens": usd_number(cost * 1_000_000 // tokens) if tokens else None,
     }
+
+
+def counts_of(stand: Stand, span: Span = "d1") -> Page:
+    """How many requests, and how they ended."""
+    figures = stand.spans[span]
+    return {
+        "requests": figures["requests"],
+        "completed": figures["successes"],
+        "failed": figures["errors"],
+        "throttled": figures["throttled"],
+        "tokens": figures["prompt_tokens"] + figures["output_tokens"],
+    }

@@ -10,6 +10,7 @@ from gatewayz.core.log import get_log
 from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.core.settings import Settings, load_settings
 from gatewayz.health.credit import check_balances
+from gatewayz.health.maintenance import keep_up
 from gatewayz.health.probes import Prober, Target, can_probe
 from gatewayz.net.http import HttpClient
 from gatewayz.providers.client import ProviderClient
@@ -31,6 +32,7 @@ async def watch_health(stores: Stores, settings: Settings | None = None) -> dict
     done: dict[str, Any] = {}
     try:
         done["incidents"] = await stores.postgres.rpc("review_health", {})
+        resting = await keep_up(stores, board)
         prober = Prober(
             stores,
             ProviderClient(http, stores.secrets.find, stores.secrets.refresh),
@@ -38,11 +40,14 @@ async def watch_health(stores: Stores, settings: Settings | None = None) -> dict
             budget_nanos=settings.health.probe_budget_usd * NANOS_PER_USD,
             free_only=settings.stage == LOCAL,
         )
-        if wanted := await prober.due():
+        probing = (await stores.postgres.rpc("probing_state", {}))["on"]
+        if probing and (wanted := await prober.due()):
             # Thousands of models are loaded only when one of them is to be probed.
             _, targets = await find_targets(stores, settings)
             done["probes"] = await prober.probe(
-                (targets[key], every_s) for key, every_s in wanted if key in targets
+                (targets[key], every_s)
+                for key, every_s in wanted
+                if key in targets and targets[key].offer.id not in resting
             )
         if settings.stage != LOCAL:
             own = load_own(settings.catalog, stores.secrets)

@@ -9,7 +9,14 @@ from typing import Any
 
 from gatewayz.core import clock
 from gatewayz.core.errors import DependencyError
-from gatewayz.health.report import STATUS, EndpointStats, Stand, by_provider, endpoint_stats_of
+from gatewayz.health.report import (
+    STATUS,
+    EndpointStats,
+    Stand,
+    by_provider,
+    endpoint_stats_of,
+    word_of_model,
+)
 from gatewayz.routing.board import Board
 from gatewayz.routing.view import Health
 from gatewayz.stores.open import Stores
@@ -20,6 +27,11 @@ MAX_ROWS = 5000
 # Breakers read in one call of Redis.
 MAX_SCOPES = 300
 Row = Mapping[str, Any]
+# A state in the words of the older web client.
+HEALTH_WORDS: Mapping[str, str] = {
+    "operational": "healthy", "degraded": "degraded", "partial_outage": "degraded",
+    "major_outage": "down", "offline": "down", "unknown": "unknown",
+}  # fmt: skip
 
 
 async def endpoint_stats(postgres: Postgres, model: str) -> dict[str, EndpointStats]:
@@ -35,6 +47,36 @@ async def endpoint_fields(postgres: Postgres, model: str) -> dict[str, dict[str,
     except DependencyError:
         return {}
     return {slug: asdict(each) for slug, each in stats.items() if each.status != STATUS["unknown"]}
+
+
+async def all_endpoint_fields(postgres: Postgres) -> dict[tuple[str, str], dict[str, Any]]:
+    """The same of every offer that was ever tried, by (model, provider)."""
+    try:
+        found = await postgres.rpc("list_health", {"limit": MAX_ROWS})
+    except DependencyError:
+        return {}
+    fields = {}
+    for row in found["offers"]:
+        stats = endpoint_stats_of(Stand([row]))
+        if stats.status != STATUS["unknown"]:
+            fields[row["model"], row["provider"]] = asdict(stats)
+    return fields
+
+
+async def model_fields(postgres: Postgres, model: str) -> dict[str, Any]:
+    """What a model's own page says of its health; nothing while nothing is known."""
+    try:
+        found = await postgres.rpc("list_health", {"model": model})
+    except DependencyError:
+        return {}
+    stand = Stand(found["offers"])
+    word = word_of_model(stand)
+    if word == "unknown":
+        return {}
+    return {
+        "health_status": HEALTH_WORDS[word],
+        "average_response_time_ms": stand.spans["d1"].average_ms,
+    }
 
 
 class Windows:
@@ -64,6 +106,10 @@ class Windows:
         wanted = {name: value for name, value in asked.items() if value is not None}
         rows: Sequence[Row] = await self._read("list_incidents", wanted)
         return rows
+
+    @property
+    def stores(self) -> Stores:
+        return self._stores
 
     async def credit(self) -> Sequence[Row]:
         rows: Sequence[Row] = await self._read("list_provider_credit", {})

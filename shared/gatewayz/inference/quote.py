@@ -12,9 +12,11 @@ from gatewayz.catalog.model import Known, Offer
 from gatewayz.core.money import usd_number
 from gatewayz.dialects.exchange import ClientCall
 from gatewayz.inference.admit import STREAM_HOLD_TOKENS, UNKNOWN_MAX_TOKENS, Worst
-from gatewayz.inference.fitness import CannotDo
+from gatewayz.inference.course import EXTENDED, longest, vary
+from gatewayz.inference.fitness import CannotDo, LosesParameters
 from gatewayz.inference.media import CannotTake
 from gatewayz.inference.operations.generate import Generate
+from gatewayz.inference.own import Own, key_of
 from gatewayz.inference.pinned import LIFE_S, new_quote_id
 from gatewayz.pricing.charge import UnpricedUsage, amount_nanos, lines_of
 from gatewayz.pricing.estimate import likely_share
@@ -65,11 +67,15 @@ def make_quote(
     *,
     at_ms: int,
     view: View = NOTHING_KNOWN,
+    own: Own | None = None,
 ) -> Quote:
     """Plan the request over its models; nothing but the id is new. InvalidRequest when one of
     them is of another kind than the request."""
     candidates, left_out = [], []
+    groups = groups if own is None else [own.extend(known) for known in groups]
     for known in groups:
+        if known.variants:
+            vary(asked.sized, known.variants)
         able = _able(asked, known, providers)
         candidates.append(Candidates(known.model, able, known.variants))
         left_out += [
@@ -77,15 +83,22 @@ def make_quote(
             for offer in known.offers
             if offer not in able
         ]
-    made = plan(asked.needs, candidates, preferences=asked.preferences, view=view)
+
+    def lay(some: Sequence[Candidates]) -> Plan:
+        return plan(asked.needs, some, preferences=asked.preferences, view=view)
+
+    once = asked.preferences.allow_fallbacks is False and not asked.preferences.order
+    made = lay(candidates) if own is None else own.lay(candidates, lay, once=once)
     made = replace(made, excluded=(*made.excluded, *left_out))
     return Quote(new_quote_id(at_ms), asked, tuple(groups), made, at_ms)
 
 
 def _able(asked: Asked, known: Known, providers: Mapping[str, Provider]) -> tuple[Offer, ...]:
+    servable = longest(known.servable) if EXTENDED in known.variants else known.servable
+    asked.sized.strict = bool(asked.preferences.require_parameters)
     try:
-        return asked.sized.able(known.model, known.servable, providers)
-    except (CannotTake, CannotDo):
+        return asked.sized.able(known.model, servable, providers)
+    except (CannotTake, CannotDo, LosesParameters):
         return ()  # each offer is told apart in the answer; a refusal would name one reason
 
 
@@ -143,7 +156,8 @@ def show_quote(quote: Quote, providers: Mapping[str, Provider], *, pinned: bool)
     """The answer of POST /v1/quote. Amounts are exact numbers of USD and whole nano-USD."""
     asked, made = quote.asked, quote.plan
     expires_ms = quote.at_ms + LIFE_S * 1000
-    tried = {offer.id: number for number, offer in enumerate(made.offers, 1)}
+    # One offer may stand there twice: by an own key for the fee, by ours for its price.
+    tried = {id(offer): number for number, offer in enumerate(made.offers, 1)}
     demoted = {each.offer: list(each.reasons) for each in made.demoted}
     prices = {offer.id: offer for known in quote.groups for offer in known.offers}
     return {
@@ -162,7 +176,7 @@ def show_quote(quote: Quote, providers: Mapping[str, Provider], *, pinned: bool)
         "assumptions": _assumptions(asked),
         "candidates": [
             {
-                "attempt": tried.get(offer.id),
+                "attempt": tried.get(id(offer)),
                 **_candidate(offer, asked, providers),
                 "demoted": demoted.get(offer.id, []),
             }
@@ -197,6 +211,7 @@ def _candidate(offer: Offer, asked: Asked, providers: Mapping[str, Provider]) ->
         "expected_nanos": expected,
         "max_usd": usd_number(most),
         "max_nanos": most,
+        "is_byok": key_of(offer) is not None,
         "price_version": offer.price.version,
         "price_checked": offer.checked or None,
         "pricing": pricing_item(offer.price),

@@ -15,6 +15,7 @@ from gatewayz.dialects.registry import CALLS
 from gatewayz.inference.course import preferences_of
 from gatewayz.inference.operations.generate import Generate
 from gatewayz.inference.quote import Asked
+from gatewayz.inference.routing import Routing
 from gatewayz.routing.needs import read_needs
 from gatewayz.routing.wishes import take_wishes
 
@@ -83,7 +84,8 @@ def read_asked(
         body["model"] = model
     call = CALLS[chosen](body, named)
     style: Style = "openai"
-    sized = Generate(call, style)
+    routing = Routing(body, wishes, chosen)
+    sized = Generate(call, style, routing, reread=lambda: CALLS[chosen](body, named))
     needs = read_needs(
         body, prompt_tokens=sized.prompt_tokens, max_output_tokens=sized.max_output_tokens
     )

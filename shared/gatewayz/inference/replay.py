@@ -1,7 +1,8 @@
 """Exactly once for requests that carry a key of the caller's: one runs, its twins get its bytes.
 
-Guarantees one execution and one charge per account, key and body while Redis remembers; another
-body is refused; a failure before the first token is forgotten. Who sends no key pays nothing (D32).
+Guarantees one execution and one charge per account, key and body while Redis or Postgres
+remembers; another body is refused; a failure before the first token is forgotten. Who sends no key
+pays nothing (D32).
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from gatewayz.core import clock
 from gatewayz.core.errors import Conflict, DependencyError, GatewayError
 from gatewayz.core.ids import ulid
 from gatewayz.core.log import get_log
+from gatewayz.core.metrics import metric
 from gatewayz.inference.recording import Recording
+from gatewayz.inference.witness import KEEP_MS, Witness, blob_of
 from gatewayz.net.asgi import Call
 from gatewayz.stores.open import Stores
 from gatewayz.stores.redis import RedisScripts
@@ -25,7 +28,6 @@ from gatewayz.stores.redis import RedisScripts
 log = get_log(__name__)
 
 SCRIPT = "replay_v1"
-KEEP_MS = 24 * 3600 * 1000
 # Who joined a running twin without a key has read it by then.
 COALESCED_MS = 60_000
 # An owner that wrote nothing for so long is dead, or as good as dead.
@@ -39,6 +41,7 @@ MAX_LISTED_BYTES = 4 * 1024 * 1024
 POLL_S = 0.1
 REPLAYED = (b"idempotent-replayed", b"true")
 Work = Callable[[Call], Awaitable[None]]
+Whose = tuple[str, str | None]  # account, and the caller's key if it sent one
 
 
 def digest_of(call: Call, raw: bytes) -> str:
@@ -56,6 +59,7 @@ class Replays:
     def __init__(self, stores: Stores, spawn: Callable[[Any], "asyncio.Task[None]"]) -> None:
         self._stores = stores
         self._spawn = spawn
+        self._witness = Witness(stores)
         self._running: dict[str, Recording] = {}
 
     async def serve(
@@ -70,18 +74,21 @@ class Replays:
                 if mine.digest != digest:
                     raise _other_body()
                 if await mine.follow(call, REPLAYED):
+                    metric("cache_hits", kind="replay")
                     return
                 if self._running.get(name) is mine:
                     del self._running[name]  # it failed, and is only not yet put away
                 continue
-            owner = ulid()
-            recording = Recording(digest, owner)
+            recording = Recording(digest, ulid())
             # At once, before any wait: a twin in this process joins and asks nobody.
             self._running[name] = recording
             try:
                 state, known = await self._claim(name, recording, anew=key is None)
+                blob = ""
+                if state == "OWN" and key is not None:
+                    state, blob = await self._witnessed(name, recording, account, key)
                 if state == "OWN":
-                    return await self._own(name, recording, call, work, keyed=key is not None)
+                    return await self._own(name, recording, call, work, (account, key))
             except BaseException:
                 recording.drop()
                 raise
@@ -91,10 +98,36 @@ class Replays:
             recording.drop()
             if state == "OTHER":
                 raise _other_body()
-            if state == "SILENT":
+            if state in ("SILENT", "RUNS"):
                 raise _in_progress()
-            if await self._follow_shared(name, known, call):
-                return
+            if state == "KEPT":
+                await self._tell_kept(blob, call)
+            elif not await self._follow_shared(name, known, call):
+                continue
+            metric("cache_hits", kind="replay")
+            return
+
+    async def _witnessed(
+        self, name: str, recording: Recording, account: str, key: str
+    ) -> tuple[str, str]:
+        """OWN when Postgres knows of no other run either: what Redis does not know may have been
+        while it was away, or before it forgot. Else (what is true, where the answer is)."""
+        told = await self._witness.claim(
+            account, key, digest=recording.digest, owner=recording.owner, life_ms=KEEP_MS,
+            alone=recording.alone,
+        )  # fmt: skip
+        if told.state == "OWN":
+            return "OWN", ""
+        if not recording.alone:
+            with suppress(DependencyError):
+                await self._call("drop", name, recording.owner)
+        known = {"OTHER": "OTHER", "DONE": "KEPT", "RUNNING": "RUNS"}
+        return known[told.state], told.blob
+
+    async def _tell_kept(self, blob: str, call: Call) -> None:
+        if not blob:
+            raise _lost()
+        await self._witness.tell(blob, call, REPLAYED)
 
     async def _claim(self, name: str, recording: Recording, *, anew: bool) -> tuple[str, str]:
         try:
@@ -111,11 +144,11 @@ class Replays:
     # ------------------------------------------------------------ the one that runs
 
     async def _own(
-        self, name: str, recording: Recording, call: Call, work: Work, *, keyed: bool
+        self, name: str, recording: Recording, call: Call, work: Work, whose: Whose
     ) -> None:
         """The work goes on when its caller leaves: a twin may come for the answer."""
         recording.attach(call)
-        task = self._spawn(self._run(name, recording, call, work, keyed=keyed))
+        task = self._spawn(self._run(name, recording, call, work, whose))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -127,7 +160,7 @@ class Replays:
             raise
 
     async def _run(
-        self, name: str, recording: Recording, call: Call, work: Work, *, keyed: bool
+        self, name: str, recording: Recording, call: Call, work: Work, whose: Whose
     ) -> None:
         flushing = None
         if not recording.alone:
@@ -144,8 +177,15 @@ class Replays:
                 recording.drop()
             else:
                 recording.finish()
-            if not recording.alone:
-                await self._close(name, recording, failed=failed, keyed=keyed)
+            account, key = whose
+            kept = not recording.alone and await self._close(
+                name, recording, failed=failed, keyed=key is not None
+            )
+            if key is not None:
+                answer = None if kept or failed else recording.whole()
+                await self._witness.close(
+                    account, key, recording.owner, failed=failed, answer=answer
+                )
 
     async def _flush(self, name: str, recording: Recording) -> None:
         """Append what was sent, and a sign of life in between."""
@@ -166,21 +206,26 @@ class Replays:
             if reply[0] == "LOST":
                 return
 
-    async def _close(self, name: str, recording: Recording, *, failed: bool, keyed: bool) -> None:
+    async def _close(self, name: str, recording: Recording, *, failed: bool, keyed: bool) -> bool:
+        """Does Redis have all of it?"""
         blob = ""
         try:
             if failed:
                 await self._call("drop", name, recording.owner)
-                return
+                return True
             frames = recording.take(MAX_LISTED_BYTES)
             rest = recording.rest()
             if rest:
-                blob = f"replay/{recording.owner}"
+                blob = blob_of(recording.owner)
                 await self._stores.blobs.put(blob, rest)
             life_ms = KEEP_MS if keyed else COALESCED_MS
-            await self._call("finish", name, recording.owner, life_ms, blob, *map(_packed, frames))
+            done = await self._call(
+                "finish", name, recording.owner, life_ms, blob, *map(_packed, frames)
+            )
         except GatewayError as error:
             log.warning("replay_not_kept", error=error.metric)
+            return False
+        return bool(done[0] != "LOST")
 
     # ------------------------------------------------------------ twins elsewhere
 
@@ -230,6 +275,13 @@ def _unpacked(text: str) -> bytes:
 def _other_body() -> Conflict:
     return Conflict(
         "This Idempotency-Key was used for another request.", code="idempotency_key_reused"
+    )
+
+
+def _lost() -> Conflict:
+    return Conflict(
+        "This Idempotency-Key was used: its request was served, and the answer is not kept.",
+        code="idempotency_key_reused",
     )
 
 

@@ -16,6 +16,7 @@ from gatewayz.routing.breaker import (
     COOL,
     ERRORS,
     FAILS,
+    FOUND_MISSING,
     HIDDEN,
     LOW,
     OPENED,
@@ -37,7 +38,7 @@ from gatewayz.stores.redis import RedisScripts
 
 log = get_log(__name__)
 
-HEALTH = "health_v1"
+HEALTH = "health_v2"
 TAG = "{health}"
 # A view older than this is refreshed with the next admission (D12 allows a second).
 FRESH_S = 0.25
@@ -59,7 +60,7 @@ class _Scope:
     """One offer or provider: its row in our own milliseconds, and what Redis was not told yet."""
 
     __slots__ = (
-        "asked_s", "calm", "counts", "events", "figures_s", "health", "row", "successes",
+        "calm", "counts", "events", "figures_s", "health", "row", "successes",
         "synced_s",
     )  # fmt: skip
 
@@ -73,7 +74,6 @@ class _Scope:
         self.successes = 0
         self.health: Health | None = None
         self.synced_s = self.figures_s = -1e9
-        self.asked_s = 0.0
 
 
 class Board:
@@ -138,7 +138,7 @@ class Board:
                 continue
             if scope.row[UNTIL]:
                 self._urgent.add(name)  # a probe went well: the others may come back
-            elif scope.row[FAILS] or scope.row[HIDDEN]:
+            elif scope.row[FAILS] or scope.row[HIDDEN] == FOUND_MISSING:
                 self._urgent.add(name)
             self._note(scope, name, "s1")
 

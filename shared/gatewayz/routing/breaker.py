@@ -1,6 +1,6 @@
 """The breaker of one offer or provider: a pure transition function over a row of integers.
 
-The same function stands in stores/lua/health_v1.lua, where all processes share it; a property test
+The same function stands in stores/lua/health_v2.lua, where all processes share it; a property test
 runs both side by side. Here it carries a process over the time in which Redis is away.
 """
 
@@ -14,7 +14,7 @@ PROBE = 3  # a half-open one is being tried until
 CLOSED_AT = 4
 OUTAGE = 5  # the last outage
 COOL = 6  # its provider asked us to wait until
-HIDDEN = 7  # 1: it does not serve the model
+HIDDEN = 7  # 1: it does not serve the model; 2: a person took it out of service
 LOW = 8  # its provider has little credit until
 SHAKY = 9  # demoted until
 SHOOK = 10  # how many times it was demoted without a quiet time in between
@@ -22,6 +22,7 @@ SLOT = 11  # the ten seconds that the first places of the window count
 REQUESTS = 12  # six counts of requests, newest first
 ERRORS = 18  # six counts of failures
 SIZE = 24
+FOUND_MISSING, BY_HAND = 1, 2
 SLOTS = 6
 SLOT_MS = 10_000
 
@@ -50,7 +51,7 @@ def apply(row: Sequence[int], event: str, now_ms: int, jitter: int) -> tuple[Row
 
     Events: sN successes · y one that began while it was open · f a failure · o open at once ·
     cN throttled for N ms · p may I probe? · x a probe was not used · r it works again ·
-    LN little credit for N ms · H1 hidden · H0 found.
+    LN little credit for N ms · H1 hidden until it answers · H2 until H0 · H0 shown.
     """
     after = _advance(row, now_ms)
     kind, argument = event[0], int(event[1:] or 0)
@@ -76,7 +77,7 @@ def apply(row: Sequence[int], event: str, now_ms: int, jitter: int) -> tuple[Row
         after[PROBE] = 0
     elif kind == "L":
         after[LOW] = now_ms + argument if argument else 0
-    elif kind == "H":
+    elif kind == "H" and (argument != FOUND_MISSING or after[HIDDEN] != BY_HAND):
         after[HIDDEN] = argument
     return after, False
 
@@ -97,7 +98,7 @@ def _advance(row: Sequence[int], now_ms: int) -> Row:
 def _succeed(row: Row, count: int, now_ms: int) -> None:
     row[REQUESTS] += count
     row[FAILS] = 0
-    row[HIDDEN] = 0
+    _show(row)
     if 0 < row[UNTIL] <= now_ms:
         _close(row, now_ms)
 
@@ -105,7 +106,14 @@ def _succeed(row: Row, count: int, now_ms: int) -> None:
 def _close(row: Row, now_ms: int) -> None:
     if row[UNTIL]:
         row[CLOSED_AT] = now_ms
-    row[UNTIL] = row[PROBE] = row[FAILS] = row[HIDDEN] = 0
+    row[UNTIL] = row[PROBE] = row[FAILS] = 0
+    _show(row)
+
+
+def _show(row: Row) -> None:
+    """An answer proves that the offer is there, and nothing about what people do with it."""
+    if row[HIDDEN] == FOUND_MISSING:
+        row[HIDDEN] = 0
 
 
 def _fail(row: Row, now_ms: int, jitter: int) -> None:

@@ -22,7 +22,7 @@ BASIC = frozenset(
 REASONS: Mapping[str, str] = {
     "no_price": "its price is unknown, so it cannot be served",
     "not_configured": "its provider has no credential here",
-    "hidden": "its provider said three times that it does not serve the model",
+    "hidden": "it is out of service: its provider does not serve the model, or it is being mended",
     "context_length": "the prompt does not fit",
     "output_length": "it cannot write as much as is asked for",
     "input_modality": "it does not read this kind of content",
@@ -45,6 +45,7 @@ REASONS: Mapping[str, str] = {
     "cooling_down": "its provider asked us to wait",
     "unfit": "it cannot do all that the request asks for",
     "hold": "the credit that was set aside does not cover it",
+    "own_keys_only": "the account keeps such requests to provider keys of its own",
     "model_not_found": "there is no such model",
 }
 SOFT = frozenset({"context_length", "output_length", "input_modality", "output_modality"})

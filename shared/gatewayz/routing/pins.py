@@ -16,8 +16,6 @@ from gatewayz.routing.needs import Needs
 from gatewayz.routing.preferences import Preferences
 from gatewayz.routing.ranking import DEMOTED, OUTAGE, RESTING, TYPICAL_OUTPUT_TOKENS, Ranked
 
-# How long a provider keeps a prompt when nobody says otherwise.
-CACHE_LIFE_S = 600
 # A system prompt and a first message differ in their beginning, or the conversations are one.
 MAX_HASHED_CHARS = 16_384
 # Below this no provider caches, so there is nothing to lose.

@@ -6,6 +6,8 @@ the inverse square of the effective price.
 
 import math
 from collections.abc import Collection, Sequence
+from math import log
+from operator import itemgetter
 from typing import NamedTuple
 
 from gatewayz.catalog.model import Model, Offer
@@ -31,6 +33,8 @@ DEMERITS = {
 }
 # A half-open offer that this request is to try comes before all others.
 PROBE = -1
+# (group, demerits, key) of a Ranked.
+_BY_MERIT = itemgetter(0, 1, 2)
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -45,17 +49,17 @@ class Ranked(NamedTuple):
     price: int
 
 
+_make = Ranked._make
+
+
 def effective_price(offer: Offer, needs: Needs) -> int:
     """What this request is reckoned to cost there without any cache, nano-USD × 10^6."""
     price = offer.price
     assert price is not None  # filtered before
     if (limit := needs.max_output_tokens) is None or limit > TYPICAL_OUTPUT_TOKENS:
         limit = TYPICAL_OUTPUT_TOKENS
-    of = price.of
-    return (
-        needs.prompt_tokens * (of("input") or 0) + limit * (of("output") or 0)
-        + (of("request") or 0)
-    )  # fmt: skip
+    of = price.nanos_per_million.get
+    return needs.prompt_tokens * of("input", 0) + limit * of("output", 0) + of("request", 0)
 
 
 def uniform(seed: int, index: int) -> float:
@@ -128,7 +132,7 @@ def rank(
         return [Ranked(group, demerits, 0.0, offer, price)]
     keys = _keys(candidates, wanted, view, seed)
     ranked = [
-        Ranked(group, demerits, key, offer, price)
+        _make((group, demerits, key, offer, price))
         for (group, demerits, offer, price), key in zip(candidates, keys, strict=True)
     ]
     if wanted.split:
@@ -137,7 +141,7 @@ def rank(
         order = wanted.order
         ranked.sort(key=lambda r: (r.group, _position(order, r.offer), r.demerits, r.key))
     else:
-        ranked.sort(key=lambda r: (r.group, r.demerits, r.key))
+        ranked.sort(key=_BY_MERIT)
     return ranked
 
 
@@ -156,7 +160,7 @@ def _keys(
             # Drawing without replacement by weight = ordering by exponential variates (Efraimidis
             # and Spirakis); the square of a price of 0 is 0, so what is free comes first.
             return [
-                -math.log(uniform(seed, i)) * float(price) ** 2 if price else -uniform(seed, i)
+                -log(uniform(seed, i)) * price * price if price else -uniform(seed, i)
                 for i, (_, _, _, price) in enumerate(candidates)
             ]
         case "price":

@@ -56,7 +56,7 @@ def refusal_of(made: Plan, groups: Sequence[Candidates]) -> GatewayError:
             metadata=told,
         )
     if reasons == {"hidden"}:
-        return UpstreamModelMissing("No provider serves this model any more.", metadata=told)
+        return UpstreamModelMissing("No provider of this model is in service now.", metadata=told)
     if not reasons or reasons <= {"no_price", "not_configured", "probing"}:
         return UpstreamUnavailable("No provider of this model can be called now; retry.")
     return NotFound(

@@ -28,7 +28,7 @@ from gatewayz.core.errors import (
 from gatewayz.core.log import get_log
 from gatewayz.core.metrics import metric
 from gatewayz.routing.board import Board
-from gatewayz.routing.budget import RetryBudget
+from gatewayz.routing.budget import WAIT_S, RetryBudget
 from gatewayz.routing.plan import MAX_ATTEMPTS, MAX_WAIT_S
 
 log = get_log(__name__)
@@ -42,6 +42,8 @@ LOW_CREDIT_MS = 3_600_000
 # Refusals that another model may not make.
 OTHER_MODEL_MAY = frozenset({"context_length_exceeded", "content_filter"})
 PAYMENT_REQUIRED = 402
+# What a provider says of a key, and not of itself.
+OF_THE_KEY = (UpstreamAuth, UpstreamExhausted, UpstreamThrottled, UpstreamModelMissing)
 
 
 class EmptyAnswer(UpstreamBroken):
@@ -97,26 +99,36 @@ class _Run(Generic[T]):
         self._refused: InvalidRequest | None = None
         self._throttled: list[tuple[float, Offer]] = []
         self._tries = 0
+        self._began_s = clock.monotonic_s()
 
     async def run(self, wait_s: float) -> T:
         budget = self._guard.budget
-        if budget is not None:
-            budget.deposit()
+        if budget is None:
+            return await self._run(wait_s)
+        budget.begin()
+        try:
+            return await self._run(wait_s)
+        finally:
+            budget.end()
+
+    async def _run(self, wait_s: float) -> T:
         if wait_s:
             await clock.sleep(wait_s)
         while (offer := await self._next()) is not None:
-            self._tries += 1
-            if self._tries == 1 or budget is None:
-                results = await self._try(offer)
-            elif not budget.withdraw():
-                log.warning("retry_budget_spent", offer=offer.id)
-                metric("attempts", provider=offer.provider, result="no_budget")
+            if self._tries and self._opened_since(offer):
+                continue
+            retries = self._tries > 0
+            if retries and not await self._may_retry(offer):
                 break
-            else:
-                try:
-                    results = await self._try(offer)
-                finally:
-                    budget.release()
+            try:
+                # It may have opened while this one waited for its turn.
+                if retries and self._opened_since(offer):
+                    continue
+                self._tries += 1
+                results = await self._try(offer)
+            finally:
+                if retries and self._guard.budget is not None:
+                    self._guard.budget.release()
             if results:
                 return results[0]
         last = self._failures[-1] if self._failures else None
@@ -124,6 +136,29 @@ class _Run(Generic[T]):
             result: T = last.result
             return result
         raise self._failure()
+
+    async def _may_retry(self, offer: Offer) -> bool:
+        budget, deadline = self._guard.budget, self._guard.deadline
+        if budget is None:
+            return True
+        wait_s = WAIT_S if deadline is None else min(WAIT_S, deadline.left_s())
+        if await budget.withdraw(wait_s):
+            return True
+        log.warning("retry_budget_spent", offer=offer.id)
+        metric("attempts", provider=offer.provider, result="no_budget")
+        return False
+
+    def _opened_since(self, offer: Offer) -> bool:
+        """Has its breaker opened after this request was planned? Then the others who were planned
+        with it must not all find that out for themselves."""
+        if self._guard.board is None:
+            return False
+        view = self._guard.board.view()
+        for scope in (offer.id, offer.provider):
+            known = view.entries.get(scope)
+            if known is not None and known.open_until_s > view.now_s:
+                return known.outage_at_s >= self._began_s
+        return False
 
     async def _next(self) -> Offer | None:
         deadline = self._guard.deadline
@@ -147,6 +182,8 @@ class _Run(Generic[T]):
         entry: dict[str, Any] = {"offer": offer.id, "provider": offer.provider, "error": None}
         if self._many:
             entry["model"] = offer.model_id
+        if (own := getattr(offer, "key", None)) is not None:
+            entry |= {"byok": True, "provider_key": own.id}
         self._attempts.append(entry)
         try:
             result = await self._attempt(offer)
@@ -200,14 +237,15 @@ def note_failure(board: Board, offer: Offer, error: UpstreamError) -> None:
     """Write a failure where all processes see it: what it says of the offer and of its provider.
 
     D33: time-outs, 5xx and broken answers count; throttling is a pause; a refused credential opens
-    the provider, a missing model the offer; a request that was wrong says nothing.
+    the provider, a missing model the offer; a request that was wrong says nothing. What a caller's
+    own key is refused says nothing of ours.
     """
+    if getattr(offer, "key", None) is not None and isinstance(error, OF_THE_KEY):
+        return
     match error:
         case UpstreamRejected():
             return
         case UpstreamAuth() | UpstreamExhausted():
-            if getattr(error, "byok", False):
-                return  # the caller's own key says nothing of ours
             board.tell(offer.provider, "o")
             if error.upstream_status == PAYMENT_REQUIRED or isinstance(error, UpstreamExhausted):
                 board.tell(offer.provider, f"L{LOW_CREDIT_MS}")

@@ -18,6 +18,9 @@ class Calls(NamedTuple):
     valid: int
 
 
+NO_CALLS = Calls(0, 0)
+
+
 class ToolWatch:
     """Takes the blocks of one answer in the caller's dialect."""
 
@@ -42,8 +45,8 @@ class ToolWatch:
 
 def check_answer(body: bytes) -> Calls:
     """The same of a whole answer."""
-    if not any(mark in body for mark in MARKS):
-        return Calls(0, 0)
+    if b"tool_" not in body and b"function" not in body:
+        return NO_CALLS
     return check(iter([_load(body)]))
 
 

@@ -319,10 +319,20 @@ def _session(body: Body, headers: dict[bytes, bytes]) -> str | None:
 
 
 def _cache_life_s(body: Body) -> int | None:
-    """How long the request asks its prompt to be kept, where it says so for the whole prompt."""
-    control = body.get("cache_control")
-    ttl = control.get("ttl") if type(control) is dict else body.get("prompt_cache_retention")
-    return CACHE_LIVES_S.get(ttl) if type(ttl) is str else None
+    """How long the request asks its prompt to be kept: the longest it says, for the whole prompt or
+    for the system and the tools at its beginning."""
+    said = [body.get("prompt_cache_retention"), _ttl_of(body)]
+    for field in ("system", "tools"):
+        blocks = body.get(field)
+        if type(blocks) is list:
+            said += map(_ttl_of, blocks)
+    lives = [CACHE_LIVES_S[ttl] for ttl in said if type(ttl) is str and ttl in CACHE_LIVES_S]
+    return max(lives, default=None)
+
+
+def _ttl_of(block: Any) -> Any:
+    control = block.get("cache_control") if type(block) is dict else None
+    return control.get("ttl") if type(control) is dict else None
 
 
 def _timeout_s(taken: dict[str, Any], headers: dict[bytes, bytes]) -> float | None:

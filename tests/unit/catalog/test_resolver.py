@@ -158,7 +158,7 @@ async def test_without_a_publication_the_bundled_catalog_answers(time: StoppedCl
     bundled = next(open_bundle().entries())
     providers = frozenset(offer.provider for offer in bundled.offers)
     local = Catalog([], aliases={}, ready=providers)
-    known = Resolver(FakeRedis(version=""), local, ready=providers, known=providers)  # type: ignore[arg-type]
+    known = Resolver(FakeRedis(version=""), local, ready=providers, known=providers)
     assert (await known.resolve(bundled.model.id)).model == bundled.model
     alias, target = next(iter(open_bundle().aliases().items()))
     assert (await known.resolve(alias.upper())).model.id == target

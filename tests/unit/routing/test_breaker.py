@@ -97,11 +97,15 @@ def test_ten_percent_errors_demote_for_longer_each_time() -> None:
 def test_hidden_until_found_again_and_low_until_topped_up() -> None:
     assert after("H1")[breaker.HIDDEN] == 1
     assert after("H1", "s1")[breaker.HIDDEN] == after("H1", "H0")[breaker.HIDDEN] == 0
+    # What a person took out of service only a person brings back.
+    for event in ("s1", "y", "r", "f", "o", "H1"):
+        assert after("H2", event)[breaker.HIDDEN] == 2, event
+    assert after("H2", "H0")[breaker.HIDDEN] == 0
     assert after("L5000")[breaker.LOW] == NOW + 5000
     assert after("L5000", "L0")[breaker.LOW] == 0
 
 
-EVENTS = ["s1", "s7", "f", "f", "f", "o", "c1500", "p", "x", "r", "y", "L9000", "H1", "H0"]
+EVENTS = ["s1", "s7", "f", "f", "f", "o", "c1500", "p", "x", "r", "y", "L9000", "H1", "H2", "H0"]
 events = st.sampled_from(EVENTS)
 steps = st.lists(
     st.tuples(events, st.sampled_from([0, 1, 4_999, 10_000, 31_000, 400_000]), st.integers(0, 999)),

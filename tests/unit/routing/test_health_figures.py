@@ -1,5 +1,6 @@
 """Samples, tiers, balances and reports: the pure half of health."""
 
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from gatewayz.health.report import (
 )
 from gatewayz.health.samples import samples_of
 from gatewayz.health.tiers import Seen, due, tiers_of
+from gatewayz.providers.config import load_providers
 from gatewayz.routing.figures import bucket_of, percentiles, value_of
 from gatewayz.routing.toolcalls import ToolWatch, check_answer
 
@@ -120,16 +122,41 @@ def test_what_is_due(row: Seen, every_s: int | None) -> None:
 # ------------------------------------------------------------------ credit
 
 
+# The examples of the providers' own documents.
+TOLD = {
+    "openrouter": ({"data": {"total_credits": 100.5, "total_usage": 25.75}}, "74.75"),
+    "deepseek": (
+        {"is_available": True, "balance_infos": [
+            {"currency": "CNY", "total_balance": "110.00", "granted_balance": "10.00"},
+            {"currency": "USD", "total_balance": "3.10", "topped_up_balance": "3.10"},
+        ]}, "3.10",
+    ),
+    "moonshot": (
+        {"code": 0, "data": {"available_balance": 49.58894, "voucher_balance": 46.58893,
+                             "cash_balance": 3.00001}, "scode": "0x0", "status": True}, "49.58894",
+    ),
+    "novita": (
+        {"availableBalance": "1000000", "cashBalance": "800000", "creditLimit": "200000"}, "100",
+    ),
+    "venice": (
+        {"canConsume": True, "consumptionCurrency": "DIEM", "balances": {"diem": 90.5, "usd": 25}},
+        "25",
+    ),
+    "vercel-ai-gateway": ({"balance": "95.50", "total_used": "4.50"}, "95.50"),
+}  # fmt: skip
+
+
 def test_a_balance_is_read_where_the_provider_tells_it() -> None:
     known = load_balances()
-    credits_left = {"data": {"total_credits": 12.5, "total_usage": 2.25}}
-    assert read_balance(known["openrouter"], credits_left) == 10_250_000_000
-    infos = {"balance_infos": [{"currency": "USD", "total_balance": "3.10"}]}
-    assert read_balance(known["deepseek"], infos) == 3_100_000_000
-    infos["balance_infos"][0]["currency"] = "CNY"
-    assert read_balance(known["deepseek"], infos) is None
-    for nonsense in (None, [], {"data": "x"}, {"data": {"total_credits": "many"}}):
-        assert read_balance(known["openrouter"], nonsense) is None
+    assert known.keys() == TOLD.keys(), "each shape has its provider's own example"
+    assert known.keys() <= load_providers().keys()
+    for slug, (answer, usd) in TOLD.items():
+        assert read_balance(known[slug], answer) == Decimal(usd) * NANOS_PER_USD, slug
+    abroad = {"balance_infos": [{"currency": "CNY", "total_balance": "9"}]}
+    assert read_balance(known["deepseek"], abroad) is None
+    for nonsense in (None, [], {"data": "x"}, {"data": {"total_credits": "many"}}, {"balance": []}):
+        for slug in known:
+            assert read_balance(known[slug], nonsense) is None, (slug, nonsense)
     assert read_balance(Balance("/x", "a"), {"a": float("nan")}) is None
 
 

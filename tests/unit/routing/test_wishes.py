@@ -96,6 +96,13 @@ def test_what_names_the_conversation_stays_in_the_body(field: str) -> None:
 
 def test_a_longer_cache_life_is_honoured() -> None:
     assert wishes(cache_control={"type": "ephemeral", "ttl": "1h"}).cache_life_s == 3600
+    kept = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    short = {"name": "t", "cache_control": {"type": "ephemeral", "ttl": "5m"}}
+    body = {**BODY, "system": [{"type": "text", "text": "y"}, kept], "tools": [short, 7, None]}
+    assert take_wishes(dict(body), []).cache_life_s == 3600, "the longest of its beginning"
+    assert take_wishes({**BODY, "tools": [short]}, []).cache_life_s == 300
+    assert take_wishes({**BODY, "prompt_cache_retention": "24h"}, []).cache_life_s == 86_400
+    assert take_wishes({**BODY, "system": "text", "tools": {"a": 1}}, []) is NO_WISHES
 
 
 def test_other_limits_of_a_request() -> None:

@@ -43,7 +43,10 @@ AGE_STEP_S = 3600
 MOST_COMPARED = 100
 HISTORY = ("limit", "before_ms", "offer", "provider")
 
+# A model's figures by provider; every offer's by model and provider; a model's own.
 FindHealth = Callable[[str], Awaitable[Mapping[str, Item]]]
+FindEvery = Callable[[], Awaitable[Mapping[tuple[str, str], Item]]]
+FindModel = Callable[[str], Awaitable[Item]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +138,22 @@ async def own_models(
     return render_list(rows, form, part, about, marked=False)
 
 
-async def zdr(reader: Reader, *, everything: bool) -> Answer:
+async def zdr(reader: Reader, *, everything: bool, health: FindEvery | None = None) -> Answer:
     shelf = await reader.shelf()
+    figures = {} if health is None else await health()
 
     def make() -> bytes:
         rows = shelf.chosen(Filters(zdr=True), everything=everything)
         items = [
             endpoint_item(row.model, offer, shelf.providers)
+            | figures.get((row.model.id, offer.provider), {})
             for row in rows
             for offer in row.offers
             if offer.zdr
         ]
         return orjson.dumps({"data": items})
 
-    return Answer(tag_of(shelf.tag, ("zdr", everything)), make, reader)
+    return Answer(tag_of(shelf.tag, ("zdr", everything, repr(figures))), make, reader)
 
 
 async def providers(reader: Reader) -> Answer:
@@ -225,7 +230,9 @@ async def routed_model(reader: Reader, name: str) -> Answer:
     return Answer(tag_of(await reader.tag(), ("model", repr(known))), make, reader)
 
 
-async def model_or_author(reader: Reader, name: str, asked: Mapping[str, Any]) -> Answer:
+async def model_or_author(
+    reader: Reader, name: str, asked: Mapping[str, Any], health: FindModel | None = None
+) -> Answer:
     """One model; a word without a slash that is no model may be an organisation."""
     try:
         known = await reader.known(name)
@@ -235,10 +242,12 @@ async def model_or_author(reader: Reader, name: str, asked: Mapping[str, Any]) -
             raise
         author = {**asked, "model_authors": name.lower().removeprefix("@")}
         return await model_list(reader, author, "openai")
-    return await _one_model(reader, known, asked.get("gateway"))
+    return await _one_model(reader, known, asked.get("gateway"), health)
 
 
-async def detail(reader: Reader, asked: Mapping[str, Any]) -> Answer:
+async def detail(
+    reader: Reader, asked: Mapping[str, Any], health: FindModel | None = None
+) -> Answer:
     """GET /api/models/detail: by whole id, or by developer and name."""
     wanted = asked.get("modelId") or ""
     author, _, rest = wanted.rpartition("/") if "/" not in wanted else wanted.partition("/")
@@ -248,10 +257,12 @@ async def detail(reader: Reader, asked: Mapping[str, Any]) -> Answer:
             "Name the model by modelId, or by developer and modelName.", param="modelId"
         )
     name = f"{author}/{rest}" if author else rest
-    return await _one_model(reader, await reader.known(name), asked.get("gateway"))
+    return await _one_model(reader, await reader.known(name), asked.get("gateway"), health)
 
 
-async def _one_model(reader: Reader, known: Known, gateway: str | None) -> Answer:
+async def _one_model(
+    reader: Reader, known: Known, gateway: str | None, health: FindModel | None
+) -> Answer:
     shelf = await reader.shelf()
     row = row_named(as_asked(known), shelf.providers)
     slugs = gateways_of(gateway, shelf)
@@ -264,8 +275,9 @@ async def _one_model(reader: Reader, known: Known, gateway: str | None) -> Answe
                 param="gateway",
             )
         row = row.at(mine)
-    tag = tag_of(await reader.tag(), ("one", repr(known), slugs))
-    return Answer(tag, lambda: model_answer(row, shelf), reader)
+    figures = {} if health is None else await health(known.model.id)
+    tag = tag_of(await reader.tag(), ("one", repr(known), slugs, repr(figures)))
+    return Answer(tag, lambda: model_answer(row, shelf, figures), reader)
 
 
 async def compare_hosts(reader: Reader, name: str, gateways: str) -> Item:

@@ -5,6 +5,7 @@ from typing import Any
 
 from gatewayz.catalog.items import Item, iso, pricing_item
 from gatewayz.catalog.model import Offer
+from gatewayz.pricing.markup import markup_of, sale_price
 from gatewayz.pricing.price import Price
 from gatewayz.pricing.tiers import Tier, TieredPrice
 
@@ -58,12 +59,14 @@ def current_item(offer: Offer) -> Item:
 
 
 def _price(row: Row) -> Price | None:
+    """What it was sold for, by the markups of today: those of the past are not kept."""
     if not row["cost"]:
         return None
-    tiers = tuple(Tier(t["above_tokens"], t["nanos"]) for t in row["tiers"] or ())
+    tiers = tuple(Tier(above, nanos) for above, nanos in row["tiers"] or ())
+    cost = Price(row["version"], row["cost"])
     if tiers:
-        return TieredPrice(row["version"], row["cost"], tiers=tiers)
-    return Price(row["version"], row["cost"])
+        cost = TieredPrice(row["version"], row["cost"], tiers=tiers)
+    return sale_price(cost, markup_of(*row["markups_ppm"]))
 
 
 def _moment(at_ms: int | None) -> str | None:

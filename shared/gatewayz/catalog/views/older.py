@@ -39,9 +39,12 @@ def search_answer(rows: Sequence[Row], asked: Mapping[str, Any], shelf: Shelf) -
     )
 
 
-def model_answer(row: Row, shelf: Shelf) -> bytes:
-    """OpenAI's object, and beside it the same as the older client looks for it."""
+def model_answer(row: Row, shelf: Shelf, health: Mapping[str, Any]) -> bytes:
+    """OpenAI's object, and beside it the same as the older client looks for it; `health` are
+    fields that were measured."""
     item = row.item("openai", marked=True)
+    if health:
+        item = orjson.dumps({**orjson.loads(item), **health})
     author, _, name = row.model.id.partition("/")
     around = {
         "data": Raw(item),

@@ -24,6 +24,11 @@ TIME_RANGES: Mapping[str, int] = {
 }  # fmt: skip
 TimeRange = Literal["1h", "24h", "7d", "30d"]
 TrendSort = Literal["requests", "tokens", "users"]
+# The same and everything that is kept, with the width of the windows that they are read in.
+SPANS_S: Mapping[str, tuple[int, int]] = {
+    "1h": (300, HOUR_S), "24h": (HOUR_S, DAY_S), "7d": (HOUR_S, 7 * DAY_S),
+    "30d": (DAY_S, 30 * DAY_S), "all": (DAY_S, 400 * DAY_S),
+}  # fmt: skip
 KEEP_S = 60.0
 # What the sorts of a list look at.
 POPULAR_RANGE, RECENT_RANGE = "30d", "7d"
@@ -49,6 +54,13 @@ class Popularity:
     async def apps(self, window_s: int, *, ago_s: int = 0) -> Counts:
         """Per app that names itself: requests, tokens, models."""
         return await self._count("usage_by_app", window_s=window_s, ago_s=ago_s)
+
+    async def traffic(self, time_range: str, provider: str | None = None) -> Counts:
+        """Per model at each provider and window: requests, successes, errors, tokens, times."""
+        span_s, since_s = SPANS_S[time_range]
+        return await self._count(
+            "health_series", span_s=span_s, since_s=since_s, provider=provider, by_model=True
+        )
 
     async def usage(self) -> tuple[Usage, str]:
         """What the sorts of a list need, and a stamp that changes with it. Empty when the ledger

@@ -61,7 +61,7 @@ class Reader:
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self._settings = settings.catalog
         self._port = settings.http.port
-        self._most_bytes = settings.http.max_body_bytes
+        self.most_bytes = settings.http.max_body_bytes
         self.stores = stores
         self.popularity = Popularity(stores.postgres)
         self.kept = Kept()
@@ -112,7 +112,7 @@ class Reader:
         if body is None:
             plain = (await self.shelf()).whole_list(form, everything=everything)
             body = pack(plain, encoding)
-        if encoding == "identity" and len(body) > self._most_bytes:
+        if encoding == "identity" and len(body) > self.most_bytes:
             # Larger than a platform lets through: a page, which tells where the next one is.
             body = (await self.shelf()).whole_list(form, everything=everything, limit=MOST)
         return self.kept.keep(tag, encoding, body)

@@ -1,5 +1,6 @@
 """Variants, past prices and facts of hosts, one by one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def row(offer: str, at_ms: int, to_ms: int | None = None, **more: Any) -> dict[s
         "offer": offer, "model": "acme/big", "provider": "first", "native_id": "big",
         "version": f"p-{at_ms}", "source": "listing", "checked_at_ms": at_ms,
         "valid_from_ms": at_ms, "valid_to_ms": to_ms, "cost": {"input": 10**9, "output": 10**9},
-        "tiers": None, **more,
+        "tiers": None, "markups_ppm": [None, None, None], **more,
     }  # fmt: skip
 
 
@@ -48,17 +49,25 @@ def test_a_past_price_says_when_it_held() -> None:
     item = history_item(row("a", 1_000, 2_000))
     assert (item["state"], item["valid_from"]) == ("past", "1970-01-01T00:00:01.000+00:00")
     assert item["pricing"] == {"prompt": "0.000001", "completion": "0.000001"}
-    tiers = [{"above_tokens": 9, "nanos": {"input": 2 * 10**9}}]
+    tiers = [[9, {"input": 2 * 10**9}]]
     tiered = history_item(row("a", 1_000, tiers=tiers))
     assert tiered["state"] == "current"
     assert tiered["pricing"]["overrides"] == [{"min_prompt_tokens": 10, "prompt": "0.000002"}]
     assert history_item(row("a", 1_000, cost=None))["pricing"]["prompt"] == "-1"
+    dearer = history_item(row("a", 1_000, markups_ppm=[None, 1_500_000, 2_000_000]))
+    assert dearer["pricing"] == {"prompt": "0.0000015", "completion": "0.0000015"}
     shipped = current_item(CATALOG.offers("acme/big")[0])
     assert (shipped["checked_at"], shipped["valid_from"]) == ("2026-11-01T00:00:00+00:00", None)
 
 
 def test_prices_of_one_moment_are_never_torn_apart_by_a_page() -> None:
-    rows = [row("a", 30), row("b", 20), row("c", 20), row("d", 20), row("e", 10)]
+    rows: list[Mapping[str, Any]] = [
+        row("a", 30),
+        row("b", 20),
+        row("c", 20),
+        row("d", 20),
+        row("e", 10),
+    ]
     seen, before = [], 2**53
     while True:
         page, following = history_page([r for r in rows if r["valid_from_ms"] < before][:3], 3)

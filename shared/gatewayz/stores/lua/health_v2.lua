@@ -41,7 +41,7 @@ end
 local function close(row)
   if row[UNTIL] > 0 then row[CLOSED_AT] = now end
   row[UNTIL], row[PROBE], row[FAILS] = 0, 0, 0
-  row[HIDDEN] = 0
+  if row[HIDDEN] == 1 then row[HIDDEN] = 0 end
 end
 
 local function open(row)
@@ -75,7 +75,8 @@ local function apply(row, kind, n)
   advance(row)
   if kind == 's' then
     row[REQUESTS] = row[REQUESTS] + n
-    row[FAILS], row[HIDDEN] = 0, 0
+    row[FAILS] = 0
+    if row[HIDDEN] == 1 then row[HIDDEN] = 0 end
     if row[UNTIL] > 0 and row[UNTIL] <= now then close(row) end
   elseif kind == 'y' then
     row[REQUESTS] = row[REQUESTS] + 1
@@ -93,7 +94,8 @@ local function apply(row, kind, n)
     end
   elseif kind == 'x' then row[PROBE] = 0
   elseif kind == 'L' then row[LOW] = n > 0 and now + n or 0
-  elseif kind == 'H' then row[HIDDEN] = n
+  elseif kind == 'H' then
+    if n ~= 1 or row[HIDDEN] ~= 2 then row[HIDDEN] = n end
   end
   return false
 end
@@ -141,7 +143,7 @@ for i = 1, count do
   if changed then
     local parts = {}
     for j = 1, SIZE do parts[j] = int(row[j]) end
-    redis.call('SET', key, table.concat(parts, ' '), 'PX', row[HIDDEN] == 1 and 30 * KEEP_MS or KEEP_MS)
+    redis.call('SET', key, table.concat(parts, ' '), 'PX', row[HIDDEN] > 0 and 30 * KEEP_MS or KEEP_MS)
   end
   if counted then redis.call('EXPIRE', seen, 60 * (MINUTES + 1)) end
   reply[#reply + 1] = table.concat({
