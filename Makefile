@@ -16,12 +16,12 @@ FIND = for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
 # Each of these is constrained by those before it: every home runs one version of everything.
 SETS = layers/edge layers/control layers/local tests
 # Each of these stands alone, in an environment of its own.
-OTHER_SETS = tests/clients tests/packaging tests/extended
+OTHER_SETS = tests/clients tests/packaging tests/extended tests/docs tests/release
 
 # Without npm there is none, and what needs it is skipped.
 VERCEL_CLI := $(if $(shell command -v npm),$(CURDIR)/$(VENV)-vercel/node_modules/.bin/vercel)
 
-.PHONY: routing-report run demo test soak mutants deployables extended explore check format clients packaging package-aws package-vercel lock help clean catalog catalog-world
+.PHONY: changelog docs routing-report run demo test soak mutants deployables extended explore check format clients packaging package-aws package-vercel lock help clean catalog catalog-world
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,8 @@ help:
 	@echo "make soak    the simulation of the money, SEEDS=100 of it"
 	@echo "make mutants breaks each guard of the money: a test must notice (hours; KIND=lua, PART=1/8)"
 	@echo "make deployables   builds what is uploaded and runs it as the platforms do"
+	@echo "make docs    builds the documentation site   make secrets, workflows, audit, upgrade FROM=v1"
+	@echo "make changelog  writes docs/changelog.md from the commits"
 	@echo "make explore the property tests on new examples"
 	@echo "make extended  other people's SDKs, frameworks and coding agents as callers"
 	@echo "make format  format and mend lint   make lock    lock the requirement sets (needs uv)"
@@ -60,6 +62,15 @@ deployables: $(VENV)/tests $(VENV)-packaging/installed $(VERCEL_CLI)
 # The simulation of docs/routing.md, played again.
 routing-report: $(VENV)/tests
 	@PYTHONPATH=shared:. $(VENV)/bin/python -W ignore -m tests.routing.simulation $(REQUESTS)
+
+# The site, with the pages that the code writes of itself, in .venv-docs/site/html.
+docs: $(VENV)/tests $(VENV)-docs/installed
+	@rm -rf $(VENV)-docs/site
+	@PYTHONPATH=shared:. $(VENV)/bin/python -m tests.docs.site.build $(VENV)-docs/site $(CURDIR)/$(VENV)-docs/bin/mkdocs
+
+# What changed, from the commits.
+changelog: $(VENV)/local
+	@$(VENV)/bin/gatewayz release changelog docs/changelog.md
 
 explore: $(VENV)/tests
 	@HYPOTHESIS_PROFILE=explore $(VENV)/bin/python -m pytest -q -n $(JOBS) tests/unit $(ARGS)
@@ -160,4 +171,6 @@ package-vercel:
 	@echo "Built in $(OUT)"
 
 clean:
-	rm -rf $(VENV) $(VENV)-clients $(VENV)-packaging $(VENV)-extended $(VENV)-vercel .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-clients $(VENV)-packaging $(VENV)-docs $(VENV)-release $(VENV)-extended $(VENV)-vercel .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+-include tests/release/release.mk

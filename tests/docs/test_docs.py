@@ -14,7 +14,7 @@ from gatewayz.core.settings import CatalogSettings, describe_settings
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = ROOT / "docs" / "configuration.md"
 LOCAL = "http://127.0.0.1:8000"
 
@@ -68,7 +68,8 @@ def test_there_are_blocks_to_run() -> None:
 
 
 def test_every_make_target_that_is_named_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    files = (ROOT / "Makefile", ROOT / "tests/release/release.mk")
+    makefile = "".join(file.read_text() for file in files)
     for page, text in all_blocks("console"):
         for line in text.splitlines():
             if line.startswith("make "):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gatewayz.core.metrics import METRICS
 from gatewayz.core.settings import describe_settings
+from gatewayz.telemetry.prometheus import full_name
 from tests.packaging.deployables import resources_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,10 +72,11 @@ def test_the_table_of_metrics_is_the_catalogue() -> None:
 
 
 def metrics_table() -> str:
-    rows = ["| metric | unit | labels | meaning |", "| --- | --- | --- | --- |"]
+    rows = ["| metric | in Prometheus | unit | labels | meaning |", "| --- " * 5 + "|"]
     for name, known in METRICS.items():
         labels = ", ".join(f"`{label}`" for label in known.labels)
-        rows.append(f"| `{name}` | {known.unit} | {labels} | {known.meaning} |")
+        full, aws = full_name(name, known), "" if known.aws else " (not on AWS)"
+        rows.append(f"| `{name}`{aws} | `{full}` | {known.unit} | {labels} | {known.help} |")
     return "\n".join(rows) + "\n"
 
 
