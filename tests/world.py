@@ -3,6 +3,7 @@ behind another, both on loopback; charges settle when a test says so.
 """
 
 import asyncio
+import atexit
 import importlib
 import importlib.util
 import socket
@@ -23,20 +24,30 @@ from gatewayz.core.money import NANOS_PER_USD
 from gatewayz.core.settings import Settings
 from gatewayz.local.sandbox import Sandbox
 from gatewayz.stores.open import Stores, open_stores
+from tests.fakes.identity import PRIVY_APP, FakeIdentity
 
 # Functions of the data plane besides chat: raw applications with a gateway of their own.
 LIGHT = ("embeddings",)
 CONTROL = (
     "models",
     "keys",
+    "account",
+    "people",
+    "users",
     "billing",
     "usage",
+    "promises",
     "status",
     "admin",
     "promotions",
     "subscriptions",
     "credits",
     "trials",
+    "limits",
+    "telemetry",
+    "provider_keys",
+    "grants",
+    "notices",
 )
 
 
@@ -89,6 +100,7 @@ class World:
     client: httpx.AsyncClient
     sandbox: Sandbox
     chat: Any
+    identity: FakeIdentity
     accounts: list[Account] = field(default_factory=list)
 
     async def account(self, *, usd: int | str = 10) -> Account:
@@ -193,6 +205,26 @@ def sandbox() -> Iterator[tuple[Sandbox, str]]:
     server.stop()
 
 
+_vouching: list[FakeIdentity] = []
+
+
+def vouching() -> FakeIdentity:
+    """Who vouches for people in this test; one server for all tests of a process."""
+    if not _vouching:
+        made = FakeIdentity()
+        server = Server(made)
+        atexit.register(server.stop)
+        made.url = server.url
+        _vouching.append(made)
+    known = _vouching[0]
+    known.fails = False
+    known.accounts.clear()
+    for key_id in list(known.keys):
+        if key_id != "es-1":
+            del known.keys[key_id]
+    return known
+
+
 def mount(settings: Settings) -> Any:
     """All functions of this stage behind one ASGI callable, by path."""
     chat_module = importlib.import_module("functions.chat.app")
@@ -251,13 +283,19 @@ async def world(
     settings: Settings, sandbox: tuple[Sandbox, str], tune: Callable[[Settings], Settings]
 ) -> AsyncIterator[World]:
     app, url = sandbox
-    tuned = tune(replace(settings, catalog=replace(settings.catalog, sandbox_url=url + "/v1")))
+    identity = vouching()
+    auth = replace(
+        settings.auth, issuer=identity.issuer, privy_app=PRIVY_APP, privy_url=identity.url,
+        email_links="on",
+    )  # fmt: skip
+    catalog = replace(settings.catalog, sandbox_url=url + "/v1")
+    tuned = tune(replace(settings, catalog=catalog, auth=auth))
     gateway = mount(tuned)
     server = Server(gateway)
     stores = open_stores(tuned)
     client = httpx.AsyncClient(base_url=server.url, timeout=30)
     try:
-        yield World(server.url, tuned, stores, client, app, gateway.chat)
+        yield World(server.url, tuned, stores, client, app, gateway.chat, identity)
     finally:
         await client.aclose()
         server.stop()

@@ -14,11 +14,16 @@ REQUESTS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("put", "/user/api-keys/{key_id}"): {"key_name": "Renamed", "limit": 5, "limit_reset": "daily"},
     ("delete", "/user/api-keys/{key_id}"): {"confirmation": "DELETE_KEY"},
+    ("put", "/user/rate-limits"): {"scope": "account", "limit": 100, "limit_reset": "monthly"},
+    ("put", "/user/rate-limits/{key_id}"): {"requests_per_minute": 60, "tokens_per_day": 100_000},
+    ("post", "/user/rate-limits/bulk-update"): {
+        "keys": [{"key_id": "key_1", "concurrent_requests": 20}],
+    },
     ("post", "/api/v1/keys"): {"name": "Customer", "limit": 5, "limit_reset": "monthly"},
     ("patch", "/api/v1/keys/{hash}"): {"disabled": True},
 }  # fmt: skip
 # Wrong wherever it is read.
-WRONG = {"limit": "much", "confirmation": 5}
+WRONG = {"limit": "much", "confirmation": 5, "keys": 7}
 ACTED_ON = ("key_id", "hash")
 
 

@@ -82,10 +82,14 @@ class Shop:
         return made
 
     async def after(self, operation: Operation, answer: Any) -> None:
-        """The customer pays for the subscription, and Stripe's events are applied."""
-        if not operation.path.endswith("/subscription-checkout"):
+        """The customer pays for the subscription or the order, and Stripe's events are applied."""
+        if operation.path.endswith("/subscription-checkout"):
+            self._fake.checkout.pay(answer.json()["session_id"])
+        elif operation.path.endswith("/payments/{payment_id}"):
+            card = self._fake.payments.card("pm_card_visa")["id"]
+            self._fake.payments.confirm(self.names["intent_id"], {"payment_method": card})
+        else:
             return
-        self._fake.checkout.pay(answer.json()["session_id"])
         async with open_client(self._fake.key, self._fake.checkout.url) as client:
             billing = self._world.settings.billing
             await check_stripe(Desk(client, self._world.stores.postgres, billing))

@@ -166,4 +166,4 @@ async def test_health_is_always_200_and_names_each_store(world: World) -> None:
     body = answer.json()
     assert body["status"] == "ok"
     assert body["stores"] == {"postgres": "ok", "redis": "ok", "queue": "ok"}
-    assert set(body) == {"status", "version", "timestamp", "stores"}
+    assert set(body) == {"status", "version", "commit", "timestamp", "stores"}

@@ -23,6 +23,7 @@ from gatewayz.catalog.views.reader import Kept, Reader
 from gatewayz.core.errors import StoreUnavailable
 from gatewayz.core.settings import Settings
 from gatewayz.net.encoding import pack, unpack
+from gatewayz.pricing.markup import PPM
 from gatewayz.pricing.price import Price
 from gatewayz.stores.open import Stores, open_stores
 
@@ -76,7 +77,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 def look_again() -> None:
     """The moment after which a version is no longer believed."""
-    reader = importlib.import_module("functions.models.app").app.state.reader
+    reader = importlib.import_module("functions.models.app").app.state.readers[PPM]
     reader._until_s = 0.0
 
 

@@ -1,5 +1,6 @@
 """The older web client's routes: the same models and prices, in the envelopes that it reads."""
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,33 @@ name = "Acme"
 dialect = "openai_chat"
 base_url = "https://api.acme.example/v1"
 credential = "ACME_API_KEY"
+
+[zeta-cloud]
+name = "Zeta"
+dialect = "openai_chat"
+base_url = "https://api.zeta.example/v1"
+credential = "ACME_API_KEY"
+
+[zeta-resale]
+name = "Zeta Resale"
+dialect = "openai_chat"
+base_url = "https://api.resale.example/v1"
+credential = "ACME_API_KEY"
+aggregator = true
+region = "eu"
+
+[[models]]
+id = "zeta/two"
+[[models.offers]]
+provider = "zeta-resale"
+native_id = "two"
+input = 1
+output = 1
+[[models.offers]]
+provider = "zeta-cloud"
+native_id = "two"
+input = 2
+output = 2
 
 [[models]]
 id = "acme/one"
@@ -188,7 +216,7 @@ async def test_detail_is_asked_by_id_or_by_its_parts(world: World) -> None:
     assert whole == await read(world, "/v1/models/acme/one")
     assert whole["providers"] == ["acme-cloud", "sandbox"]
     assert (await read(world, "/api/models/detail", 400))["error"]["param"] == "modelId"
-    await read(world, "/api/models/detail?modelId=acme/two", 404)
+    await read(world, "/api/models/detail?modelId=zeta/none", 404)
 
 
 async def test_an_organisations_word_lists_its_models_and_a_models_word_is_the_model(
@@ -303,6 +331,56 @@ async def test_rankings_and_trends_count_our_own_settled_requests(world: World) 
         assert await world.stores.postgres.rpc(name, {**hour, "ago_s": 3600}) == []
     elsewhere = await read(world, "/v1/models/trending?gateway=groq")
     assert elsewhere["data"] == []
+
+
+async def test_what_a_host_did_for_us_is_counted_and_nothing_else(world: World) -> None:
+    ranges = ("1h", "24h", "7d", "30d", "all")
+    nothing = (await read(world, "/v1/provider/sandbox/stats"))["data"]
+    assert (nothing["total_requests"], nothing["success_rate"]) == (0, None)
+    assert (nothing["average_response_time_ms"], nothing["top_model"]) == (None, None)
+    assert (await read(world, "/v1/gateways/summary"))["data"] == []
+    account = await world.account()
+    for model in ("sandbox/echo", "sandbox/echo", "sandbox/story"):
+        assert (await world.post(account, model)).status_code == 200
+    await world.settle()
+    rows = await world.requests(account)
+    for reader in importlib.import_module("functions.models.app").app.state.readers.values():
+        reader.popularity._kept.clear()  # it would be a minute
+    tokens = sum(line[1] for row in rows for line in row["lines"])
+    for time_range in ranges:
+        for path in ("provider", "gateway"):
+            stats = (await read(world, f"/v1/{path}/sandbox/stats?time_range={time_range}"))["data"]
+            assert (stats["total_requests"], stats["total_tokens"]) == (3, tokens), time_range
+            assert (stats["success_rate"], stats["top_model"]) == (100.0, "sandbox/echo")
+    top = await read(world, "/v1/provider/sandbox/top-models?limit=1")
+    assert (top["total"], [m["model"] for m in top["data"]]) == (2, ["sandbox/echo"])
+    assert top["data"][0]["total_requests"] == 2
+    summary = await read(world, "/v1/gateways/summary?time_range=7d")
+    assert [host["provider"] for host in summary["data"]] == ["sandbox"]
+    assert summary["totals"]["total_requests"] == 3
+    status = await read(world, "/v1/gateways/status")
+    configured = {host["id"]: host["configured"] for host in status["data"]}
+    assert configured["sandbox"] and not configured["groq"]
+    assert status["configured"] == sum(configured.values())
+    for path in ("provider/nobody/stats", "gateway/nobody/stats", "provider/nobody/top-models"):
+        assert (await read(world, f"/v1/{path}", 404))["error"]["code"] == "provider_not_found"
+    await read(world, "/v1/provider/sandbox/stats?time_range=2d", 400)
+
+
+async def test_an_operators_offer_is_what_its_providers_row_says(world: World) -> None:
+    """The row of the operator's own file says that it sells others' servers, and where."""
+    shown = (await read(world, "/v1/models/zeta/two/endpoints"))["data"]["endpoints"]
+    (resold,) = [e for e in shown if e["tag"] == "zeta-resale"]
+    assert resold["data_policy"]["region"] == "eu"
+    gateways = (await read(world, "/v1/gateways"))["data"]
+    assert {g["id"]: g["aggregator"] for g in gateways}["zeta-resale"] is True
+    account = await world.account()
+    body = {"model": "zeta/two", "messages": [{"role": "user", "content": "hi"}]}
+    made = await world.client.post("/v1/quote", json=body, headers=account.headers)
+    first, second = sorted(made.json()["candidates"], key=lambda each: each["attempt"])
+    assert (first["provider"], second["provider"]) == ("zeta-cloud", "zeta-resale"), (
+        "although dearer"
+    )
 
 
 async def test_past_prices_are_told_and_what_ships_has_the_day_it_was_checked(

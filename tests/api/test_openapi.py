@@ -12,13 +12,15 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from gatewayz.accounts.sealing import RING, new_ring
 from gatewayz.api.openapi import ERRORS, EVENTS, HEADERS, build_document, examples
 from gatewayz.api.operations import OPERATIONS, Operation
 from gatewayz.api.schemas.errors import SAMPLES, rendered
+from gatewayz.api.schemas.limit_errors import LIMIT_CODES
 from gatewayz.core import errors
 from gatewayz.core.errors import GatewayError
 from gatewayz.local.mount import load_modules, routes_of
-from tests.api import key_desk, shop
+from tests.api import door, key_desk, own_desk, shop, telemetry_desk, usage_desk
 from tests.billing import conftest as tills
 from tests.fakes.stripe.app import FakeStripe
 from tests.world import Account, World
@@ -32,13 +34,20 @@ DOCUMENT = build_document()
 # Codes that no caller of today's routes can be told, and why.
 UNTOLD = {
     "nothing_to_change": "staff only",
-    "provider_not_found": "staff only",
     "invalid_blob_key": "blobs are written by us only",
     "blob_not_found": "blobs are written by us only",
     "invalid_signature": "for Stripe alone",
     "invalid_event": "for Stripe alone",
     "wrong_mode": "for Stripe alone",
+    "link_expired": "links of exports are written by us only",
+    "invalid_receipt": "for `gatewayz verify receipt` alone",
+    "tunnel_not_allowed": "for the web application's reports alone",
     "not_refundable": "for the staff alone",
+    "trial_not_found": "for the staff alone",
+    "user_not_found": "for the staff alone",
+    "exemption_not_found": "for the staff alone",
+    "account_closed": "for the staff alone",
+    "role_not_found": "for the staff alone",
     "coupon_not_found": "for the staff alone",
     "not_found": "always raised with a code of its own",
     "forbidden": "always raised with a code of its own",
@@ -49,7 +58,12 @@ UNTOLD = {
 # whatever else asks for a key of the staff.
 STAFF = "/admin/"
 # What one other service alone calls, as that service describes it.
-HOOKS = ("/api/stripe/webhook",)
+HOOKS = ("/api/stripe/webhook", "/monitoring")
+SCRAPED = {("get", "/metrics")}
+# Nobody puts such an address together: it is written by us, with a signature.
+SCRAPED |= {("get", "/v1/exports/{export_id}/parts/{number}")}
+# Pages for people, on which they give an application a key.
+SCRAPED |= {("get", "/auth"), ("get", "/auth/grant"), ("post", "/auth/grant")}
 each = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: o.name)
 
 
@@ -64,6 +78,16 @@ def staff_routes() -> set[tuple[str, str]]:
                 path = route.path.replace(":path}", "}")
                 found |= {(m.lower(), path) for m in route.methods - {"HEAD", "OPTIONS"}}
     return found
+
+
+def calls_at_any_depth(dependant: Any, wanted: Any) -> bool:
+    return any(d.call is wanted or calls_at_any_depth(d, wanted) for d in dependant.dependencies)
+
+
+@pytest.fixture(autouse=True)
+def _ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What customers' own keys are sealed under."""
+    monkeypatch.setenv(RING, new_ring())
 
 
 def described(operation: Operation) -> dict[str, Any]:
@@ -98,7 +122,7 @@ def test_every_route_is_described_and_nothing_else_is() -> None:
         for route in known or ():
             path = route.path.replace(":path}", "}")
             routes |= {(m.lower(), path) for m in route.methods - {"HEAD", "OPTIONS"}}
-    hidden = staff_routes() | {("post", path) for path in HOOKS}
+    hidden = staff_routes() | {("post", path) for path in HOOKS} | SCRAPED
     public = {known for known in routes if not known[1].startswith(STAFF)} - hidden
     assert {(o.method, o.path) for o in OPERATIONS} == public
 
@@ -117,7 +141,7 @@ def test_a_route_asks_for_a_key_exactly_where_the_document_says_so(operation: Op
         assert not operation.public
         return
     route = next(r for r in routes if r.path.replace(":path}", "}") == operation.path)
-    asks = any(d.call is caller_of for d in route.dependant.dependencies)
+    asks = calls_at_any_depth(route.dependant, caller_of)
     assert asks is not operation.public
     assert ("security" in described(operation)) is operation.public
     assert ("invalid_api_key" in operation.errors) is asks
@@ -168,7 +192,8 @@ def test_every_code_that_is_raised_has_a_sample_and_every_sample_is_raised() -> 
     assert raised - UNTOLD.keys() - SAMPLES.keys() == set()
     assert not UNTOLD.keys() & SAMPLES.keys()
     # Built from a table of messages, not at a call: dialects/openai_chat/errors.py.
-    assert SAMPLES.keys() - raised <= {"content_filter"}
+    # … and codes of limits, by their unit and period: inference/limits.py.
+    assert SAMPLES.keys() - raised <= {"content_filter", *LIMIT_CODES}
 
 
 def test_every_sample_is_an_answer_of_some_route_and_fits_its_schema() -> None:
@@ -186,7 +211,7 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 REQUEST = {"model": "sandbox/echo", "max_tokens": 100, "messages": MESSAGES}
 CONTENTS = [{"role": "user", "parts": [{"text": "Hi"}]}]
 # Wrong at every route: each of them checks one of these.
-WRONG = shop.WRONG | key_desk.WRONG | {
+WRONG = own_desk.WRONG | shop.WRONG | key_desk.WRONG | door.WRONG | usage_desk.WRONG | {
     "temperature": 3, "generationConfig": {"temperature": 3}, "user": 5, "input_type": 5,
 }  # fmt: skip
 # By the end of the path.
@@ -219,7 +244,9 @@ def model_at(operation: Operation, behaviour: str) -> str:
 
 
 def request_of(operation: Operation) -> dict[str, Any]:
-    if (known := key_desk.REQUESTS.get((operation.method, operation.path))) is not None:
+    own = key_desk.REQUESTS | door.REQUESTS | usage_desk.REQUESTS | telemetry_desk.REQUESTS
+    own |= own_desk.REQUESTS
+    if (known := own.get((operation.method, operation.path))) is not None:
         return known
     return next(body for end, body in REQUESTS.items() if operation.path.endswith(end))
 
@@ -230,6 +257,7 @@ class Run:
     def __init__(self, world: World, account: Account, generation: str) -> None:
         self._world, self._account, self._generation = world, account, generation
         self.shop: shop.Shop | None = None
+        self.door = door.Door(world)
 
     async def call(
         self, operation: Operation, *, stream: bool = False, model: str = "", **fields: Any
@@ -240,7 +268,12 @@ class Run:
             if p.example
         }
         values |= await key_desk.names(self._world, operation, self._account)
+        values |= await usage_desk.names(self._world, operation, self._account)
+        values |= await own_desk.names(self._world, operation, self._account)
+        values |= await telemetry_desk.names(self._world, operation, self._account)
         values |= self.shop.names if self.shop else {}
+        account = await self.door.caller(operation, self._account)
+        values |= self.door.names(operation)
         values |= {"alt": "sse"} if stream else {}
         if model and "place" in values:
             maker, _, name = model.partition("/")
@@ -254,14 +287,16 @@ class Run:
         }
         body = None
         if operation.request:
-            body = {**request_of(operation), **fields}
+            ours = await own_desk.fields(self._world, operation, self._account)
+            body = {**request_of(operation), **ours, **await self.door.fields(operation), **fields}
+            if "generation_id" in body:
+                body["generation_id"] = self._generation
             if model and "model" in body:
                 body["model"] = model
             if stream and operation.form != "google":
                 body["stream"] = True
             if stream and operation.says_done:
                 body["stream_options"] = {"include_usage": True}
-        account = self._account
         if self.shop is not None and not stream:
             account = await self.shop.caller(operation, account)
         answer = await self._world.client.request(
@@ -271,6 +306,7 @@ class Run:
             headers={} if operation.public else account.headers,
             json=body,
         )
+        self._world.client.cookies.clear()  # a session is for who asks for it
         if self.shop is not None:
             await self.shop.after(operation, answer)
         return answer

@@ -180,6 +180,13 @@ async def test_variants_fallback_models_and_cheapest_first_are_understood(world:
     free = await quote(world, account, {**REQUEST, "model": "acme/one:free"})
     assert free["candidates"] == []
     assert set(reasons(free).values()) >= {"not_free"}
+    short = {"max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    plain = await quote(world, account, {**short, "model": "acme/one"})
+    longest = await quote(world, account, {**short, "model": "acme/one:extended"})
+    assert {each["offer"] for each in plain["candidates"]} - {
+        each["offer"] for each in longest["candidates"]
+    } == {"sandbox/mock-in11-out5"}
+    assert reasons(longest)["sandbox/mock-in11-out5"] == "unfit"
     both = await quote(world, account, {**REQUEST, "models": ["acme/two"]})
     assert both["models"] == ["acme/one", "acme/two"]
     assert "sandbox/mock-in12-out5" in {each["offer"] for each in both["candidates"]}

@@ -29,19 +29,27 @@ ARROWS = {
     "accounts": "stores net core",
     "billing": "pricing stores core",
     "webhooks": "stores net core",
+    "notify": "stores net core",
     "routing": "catalog providers dialects pricing stores core",
     "health": "routing catalog providers stores core",
     "inference": "routing catalog providers dialects pricing accounts billing stores core",
     "api": "accounts dialects stores core",
     "runtime": "stores core",
+    "usage": "providers pricing stores net core",
+    "telemetry": "stores net core",
 }
 # Arrows beyond D41, each with its reason.
 ADDED = {
     ("providers", "stores"): "the client reads its credential from stores.secrets at the attempt",
+    ("api", "usage"): "what is asked about usage is checked at the edge",
+    ("usage", "api"): "files for spreadsheets are defused in one place (api.exports)",
     ("api", "net"): "both planes answer browsers alike (net.cors, net.asgi)",
     ("health", "net"): "probes and balances are calls of providers, made as all others are",
     ("health", "dialects"): "a probe is written in its provider's dialect, as traffic is",
     ("health", "pricing"): "a probe costs what its usage says",
+    ("inference", "telemetry"): "a request is traced where a collector is set",
+    ("runtime", "telemetry"): "workers and schedules tell what they did before they are frozen",
+    ("api", "telemetry"): "the control plane is traced as the data plane is",
     ("inference", "net"): "the use-case relays bytes: net.http streams in, net.asgi calls out",
 }
 EVERYTHING = {*ARROWS}
@@ -70,6 +78,8 @@ LIBRARIES = {
     "pydantic": ["api/", "functions/"],
     "mangum": ["runtime/"],
     "typer": ["cli/"],
+    "opentelemetry": ["telemetry/", "cli/"],
+    "openfeature": ["telemetry/"],
 }
 READS = {"os.environ", "os.environb", "os.getenv"}
 ENVIRONMENT_READERS = ["core/settings.py", "stores/secrets.py"]
@@ -90,6 +100,8 @@ BRAND_PLACES = ["dialects/", "catalog/listings/"]
 BRAND_PLACES += ["local/sandbox_behaviour.py"]
 # Sign-in protocols that only one company has: what `auth` in a row names, written once.
 BRAND_PLACES += ["providers/auth.py"]
+# Who vouches for a person is another part of a company than who serves its models.
+BRAND_PLACES += ["accounts/identity.py"]
 SQL_PLACES = {
     "stores/direct_postgres.py": r"select api\.",  # the one form in which a function is called
     "local/migrate.py": r".*gatewayz_migrations|select pg_advisory",  # runs before any migration

@@ -75,6 +75,7 @@ def test_credit_is_granted_exactly_and_once_per_operation(gatewayz: Command) -> 
 
 
 def test_migrating_tells_what_it_did_and_is_safe_to_repeat(gatewayz: Command) -> None:
+    assert good(gatewayz("migrate", "--dry-run")) == ""
     assert good(gatewayz("migrate")) == "The database is up to date.\n"
     nowhere = "postgresql://postgres:secret@127.0.0.1:1/none"
     said = bad(gatewayz("migrate", DATABASE_URL=nowhere))

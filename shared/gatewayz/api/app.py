@@ -13,10 +13,16 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from gatewayz.accounts.callers import Members
+from gatewayz.accounts.limits_guard import AddressGuard
 from gatewayz.accounts.origin import origin_of
 from gatewayz.accounts.principals import Principal, Principals
+from gatewayz.accounts.rules import Origin
 from gatewayz.accounts.scopes import scope_of
+from gatewayz.accounts.tokens import Tokens, issuers_of
+from gatewayz.api.guard import count_public, refuse
 from gatewayz.core.errors import (
+    Forbidden,
     GatewayError,
     InternalError,
     InvalidRequest,
@@ -25,10 +31,12 @@ from gatewayz.core.errors import (
 )
 from gatewayz.core.ids import new_request_id
 from gatewayz.core.log import bind, configure_logging, get_log
+from gatewayz.core.metrics import configure_metrics, flush_metrics
 from gatewayz.core.settings import Settings, SettingsError, load_settings
+from gatewayz.core.version import version_headers
 from gatewayz.dialects.form import Style
 from gatewayz.dialects.openai_chat.errors import encode_error
-from gatewayz.net.asgi import Call, Receive, Scope, Send
+from gatewayz.net.asgi import Call, RawHeaders, Receive, Scope, Send
 from gatewayz.net.cors import Cors, is_preflight
 from gatewayz.stores.open import Stores, open_stores
 
@@ -45,6 +53,8 @@ class Plane:
     stores: Stores
     principals: Principals
     cors: Cors
+    tokens: Tokens
+    members: Members
 
 
 class _Planes:
@@ -60,13 +70,30 @@ class _Planes:
         if self._plane is None or self._loop is not loop:
             settings = self._settings or load_settings()
             configure_logging(settings.log_level)
+            configure_metrics(settings.metrics)
             stores = open_stores(settings, plane="control")
+            if settings.telemetry.watched:
+                from gatewayz.telemetry.sinks import open_sinks
+
+                open_sinks(settings, stores.redis)
             own = settings.keys
             principals = Principals(stores.postgres, stores.redis, own.pepper, own.legacy_salt)
+            principals.guard = AddressGuard(
+                stores.redis, stores.postgres, settings.limits.address_per_minute
+            )
+            principals.counts_keyless = False  # the edge does
             http = settings.http
             cors = Cors.of(http.cors_origins, credentials=http.cors_credentials)
-            self._plane, self._loop = Plane(settings, stores, principals, cors), loop
+            tokens = Tokens(issuers_of(settings))
+            members = Members(stores.postgres, tokens, settings)
+            self._plane = Plane(settings, stores, principals, cors, tokens, members)
+            self._loop = loop
         return self._plane
+
+    @property
+    def settings(self) -> Settings | None:
+        """Those in use; None before the first plane."""
+        return self._plane.settings if self._plane is not None else None
 
     async def close(self) -> None:
         plane, self._plane = self._plane, None
@@ -91,15 +118,49 @@ class _App(FastAPI):
         scope.setdefault("state", {})["request_id"] = request_id
         label = call.client_request_id or request_id
         own = [*cors.answer_headers(call.headers), (b"x-request-id", label.encode())]
+        if planes.settings is not None:
+            own += version_headers(planes.settings)
         if is_preflight(call.method, call.headers):
             return await call.answer(204, b"", cors.preflight(call.headers, METHODS))
 
+        try:
+            own += await self._counted(planes, call)
+        except GatewayError as error:
+            style: Style = "openrouter" if call.path.startswith(OPENROUTER_MOUNT) else "openai"
+            return await refuse(call, error, style, own)
+        answered = 500
+
         async def send_with_headers(message: Scope) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = message["status"]
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        await super().__call__(scope, receive, send_with_headers)
+        traced = self._begin(planes, call)
+        try:
+            await super().__call__(scope, receive, send_with_headers)
+        finally:
+            if traced is not None:
+                traced.end(scope, answered)
+            flush_metrics()
+
+    async def _counted(self, planes: _Planes, call: Call) -> RawHeaders:
+        try:
+            plane = planes.get()
+        except SettingsError:
+            return []
+        return await count_public(plane.principals.guard, plane.settings, self.title, call)
+
+    def _begin(self, planes: _Planes, call: Call) -> Any:
+        """A span of this request; None where nothing is traced, and nothing of it is loaded."""
+        settings = planes.settings
+        if settings is None or not settings.telemetry.endpoint:
+            return None
+        from gatewayz.telemetry.control import ServedSpan, control_tracer
+
+        tracer = control_tracer(settings)
+        return None if tracer is None else ServedSpan(tracer, call, self.title)
 
 
 def create_app(title: str, settings: Settings | None = None) -> FastAPI:
@@ -126,22 +187,41 @@ async def plane_of(request: Request) -> Plane:
 
 
 async def caller_of(request: Request) -> Principal:
-    """The account behind the request's key, fresh: no admission script guards these routes.
+    """The account behind the request's key, session or sign-in token, fresh: no admission script
+    guards these routes.
 
-    Forbidden unless the key has the scope of the route and may be used from there.
+    Forbidden unless key or role has the scope of the route and may be used from there.
     """
     plane = await plane_of(request)
     scope = request.scope
+    headers = scope["headers"]
+    wanted = scope_of(request.app.title, request.method, scope["route"].path)
+    seat = await plane.members.find(headers, request.method)
+    if seat is not None:
+        return await plane.members.permitted(seat, wanted, place_of(request, plane))
     return await plane.principals.permitted(
-        scope["headers"],
-        scope_of(request.app.title, request.method, scope["route"].path),
-        lambda: origin_of(plane.settings.http.client_ip, scope.get("client"), scope["headers"]),
-        fresh=True,
+        headers, wanted, lambda: place_of(request, plane), fresh=True
     )
+
+
+def place_of(request: Request, plane: Plane) -> Origin:
+    """Where the request comes from."""
+    scope = request.scope
+    return origin_of(plane.settings.http.client_ip, scope.get("client"), scope["headers"])
 
 
 CurrentPlane = Annotated[Plane, Depends(plane_of)]
 Caller = Annotated[Principal, Depends(caller_of)]
+
+
+async def person_of(caller: Caller) -> Principal:
+    """A member who is signed in; Forbidden (sign_in_needed) for keys, which are nobody."""
+    if not caller.person:
+        raise Forbidden("Sign in for this: a key is no person.", code="sign_in_needed")
+    return caller
+
+
+Signed = Annotated[Principal, Depends(person_of)]
 
 
 def _render(request: Request, error: GatewayError) -> Response:

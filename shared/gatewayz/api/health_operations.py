@@ -11,6 +11,8 @@ from gatewayz.api.schemas.health import (
     Breaker,
     BreakerList,
     Curve,
+    GatewayHealth,
+    GatewayHealthList,
     HealthFigures,
     IncidentList,
     ModelHealth,
@@ -24,6 +26,7 @@ from gatewayz.api.schemas.health import (
 STORED = (*ALWAYS, "billing_unavailable")
 KNOWN = (*STORED, "health_not_found")
 PROVIDER = Parameter("provider", "path", "a provider's slug", "sandbox")
+GATEWAY = Parameter("gateway", "path", "a provider's slug", "sandbox")
 MODEL = Parameter("model", "path", "a model id; its slash stays", "sandbox/echo")
 
 
@@ -87,6 +90,18 @@ ROWS: tuple[tuple[tuple[str, ...], str, type[BaseModel], tuple[Parameter, ...]],
     (("/api/monitoring/anomalies", "/health/insights"), "What is unusual", HealthFigures, ()),
     (("/api/monitoring/cost-analysis",), "What providers cost", HealthFigures, ()),
     (("/health/uptime",), "Uptime by the hour", Curve, ()),
+    (("/health/gateways/dashboard", "/health/gateways/dashboard/data"),
+     "Every back end of the roster", GatewayHealthList, ()),
+    (("/health/catalog/models",), "How much is listed", HealthFigures, ()),
+    (("/health/catalog/providers", "/health/providers/import-status"),
+     "What listings gave last", HealthFigures, ()),
+    (("/health/catalog/unpriced",), "Offers without a price", HealthFigures, (LIMIT,)),
+    (("/api/monitoring/chat-requests", "/api/monitoring/chat-requests/models"),
+     "Requests by model", HealthFigures, ()),
+    (("/api/monitoring/chat-requests/providers",), "Requests by provider", HealthFigures, ()),
+    (("/api/monitoring/chat-requests/counts",), "Requests in a day", HealthFigures, ()),
+    (("/health/monitoring/status",), "Does the schedule probe", HealthFigures, ()),
+    (("/health/{gateway}",), "Health of a back end", GatewayHealth, (GATEWAY,)),
     (("/health/quick", "/health/railway", "/health/database"), "Is it up", HealthFigures, ()),
 )  # fmt: skip
 

@@ -15,11 +15,15 @@ from gatewayz.api.schemas.models import (
 )
 from gatewayz.api.schemas.models_older import (
     AppRanking,
+    BackEndList,
     BatchAnswer,
     BatchRequest,
     CompareAnswer,
     GatewayList,
     HostList,
+    HostModelsAnswer,
+    HostsSummary,
+    HostStatsAnswer,
     LowLatencyAnswer,
     ModelRanking,
     OneModel,
@@ -108,6 +112,9 @@ CACHED = ("X-Request-ID", "ETag")
 REFUSED = (*ALWAYS, "invalid_request")
 NAMED = (*REFUSED, "model_not_found")
 COUNTED = (*REFUSED, "billing_unavailable")
+HOSTED = (*COUNTED, "provider_not_found")
+HOST = Parameter("provider", "path", "a host's slug", "sandbox")
+STATS_RANGE = ask("time_range", "24h unasked", choices=(*RANGES, "all"))
 LIST_DETAIL = """\
 Public. `/api/v1` unasked shows the models that write text, `/v1` all of them, with what the older
 web client reads. Answers carry an ETag (send it as If-None-Match) and come as br or gzip. A filter
@@ -265,6 +272,22 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     _public("/v1/gateways", "List back ends", GatewayList, errors=ALWAYS),
+    *[
+        _public(
+            path, "Show our traffic at a host", HostStatsAnswer, errors=HOSTED,
+            parameters=(HOST, STATS_RANGE),
+        )
+        for path in ("/v1/provider/{provider}/stats", "/v1/gateway/{provider}/stats")
+    ],
+    _public(
+        "/v1/provider/{provider}/top-models", "List the models asked of a host", HostModelsAnswer,
+        errors=HOSTED, parameters=(HOST, STATS_RANGE, ask("limit", "5 unasked", up_to(100))),
+    ),
+    _public(
+        "/v1/gateways/summary", "Show our traffic by host", HostsSummary, errors=COUNTED,
+        parameters=(STATS_RANGE,),
+    ),
+    _public("/v1/gateways/status", "Which back ends can be called", BackEndList, errors=ALWAYS),
     _public("/v1/routers", "List what chooses in place of the caller", RouterList, errors=ALWAYS),
     *[
         _public(

@@ -39,6 +39,7 @@ TAGS = {
     "embeddings": "Vectors, ranks and judgements: answered whole, charged for what was read.",
     "models": "What can be asked for. Public.",
     "account": "Credit and keys.",
+    "people": "Signing in, the profile, members, invitations and teams of an account.",
     "billing": "Money in: payments, subscriptions, coupons, referrals, trials; and its record.",
     "usage": "What happened to a request, and what it cost.",
     "status": "Health and this document. Public.",

@@ -9,8 +9,11 @@ from pydantic import BaseModel
 
 from gatewayz.api.account_operations import ACCOUNT_OPERATIONS
 from gatewayz.api.billing_operations import BILLING_OPERATIONS
+from gatewayz.api.grant_operations import GRANT_OPERATIONS
 from gatewayz.api.health_operations import HEALTH_OPERATIONS
+from gatewayz.api.limit_operations import LIMIT_OPERATIONS
 from gatewayz.api.model_operations import MODEL_OPERATIONS
+from gatewayz.api.notice_operations import NOTICE_OPERATIONS
 from gatewayz.api.operation import (
     ALWAYS,
     OPENAI_MOUNT,
@@ -20,6 +23,8 @@ from gatewayz.api.operation import (
     Parameter,
     on_both,
 )
+from gatewayz.api.own_operations import OWN_OPERATIONS
+from gatewayz.api.people_operations import PEOPLE_OPERATIONS
 from gatewayz.api.schemas.account import CreditsAnswer, KeyAnswer
 from gatewayz.api.schemas.chat_answer import (
     ChatCompletion,
@@ -51,6 +56,7 @@ from gatewayz.api.schemas.google import (
     GenerateContentAnswer,
     GenerateContentRequest,
 )
+from gatewayz.api.schemas.limit_errors import LIMIT_CODES
 from gatewayz.api.schemas.messages import (
     CountAnswer,
     CountRequest,
@@ -66,6 +72,8 @@ from gatewayz.api.schemas.moderations import (
 from gatewayz.api.schemas.rerank import RerankAnswer, RerankRequest, RoutedRerankAnswer
 from gatewayz.api.schemas.responses import ResponsesAnswer, ResponsesEvent, ResponsesRequest
 from gatewayz.api.schemas.status import Health
+from gatewayz.api.telemetry_operations import TELEMETRY_OPERATIONS
+from gatewayz.api.usage_operations import USAGE_OPERATIONS
 
 __all__ = ["OPERATIONS", "Operation", "Parameter"]
 
@@ -84,6 +92,8 @@ CHAT_ERRORS = (
     "content_filter",
     "insufficient_credits",
     "budget_exceeded",
+    "subscription_past_due",
+    *LIMIT_CODES,
     "model_not_found",
     "constraint_filtered",
     "privacy_restricted",
@@ -100,6 +110,7 @@ CHAT_ERRORS = (
     "wrong_endpoint",
     "model_not_allowed",
     "provider_not_allowed",
+    "provider_key_refused",
 )
 # What writes nothing has no content that could be refused, and no stream.
 WHOLE_ERRORS = tuple(
@@ -232,6 +243,10 @@ OPERATIONS: tuple[Operation, ...] = (
     *on_both("/credits", "account", "Show the account's credit", CreditsAnswer, errors=WITH_KEY),
     *on_both("/key", "account", "Show the calling key", KeyAnswer, errors=WITH_KEY),
     *ACCOUNT_OPERATIONS,
+    *USAGE_OPERATIONS,
+    *OWN_OPERATIONS,
+    *GRANT_OPERATIONS,
+    *NOTICE_OPERATIONS,
     *on_both(
         "/generation", "usage", "Look a request up", GenerationAnswer,
         detail="Known from its admission on; only to the account that sent it.",
@@ -245,11 +260,13 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(*WITH_KEY, "generation_not_found"),
     ),
     *BILLING_OPERATIONS,
+    *LIMIT_OPERATIONS,
     *[
         Operation(path, "status", "Is it up", Health, errors=ALWAYS, public=True)
         for path in ("/health", "/v1/health")
     ],
     *HEALTH_OPERATIONS,
+    *TELEMETRY_OPERATIONS,
     Operation(
         "/openapi.json", "status", "This document", None, errors=ALWAYS, public=True,
     ),
@@ -257,4 +274,5 @@ OPERATIONS: tuple[Operation, ...] = (
         "/docs", "status", "This document to read", None,
         errors=ALWAYS, public=True, media="text/html",
     ),
+    *PEOPLE_OPERATIONS,
 )  # fmt: skip

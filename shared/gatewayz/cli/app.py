@@ -13,9 +13,13 @@ from gatewayz.cli.audit import audit
 from gatewayz.cli.catalog import catalog, sync
 from gatewayz.cli.document import openapi
 from gatewayz.cli.legacy import import_keys
+from gatewayz.cli.notices import notices
 from gatewayz.cli.payments import stripe
 from gatewayz.cli.queue import queue
+from gatewayz.cli.release import release
+from gatewayz.cli.ring import ring
 from gatewayz.cli.smoke import smoke
+from gatewayz.cli.verify import verify
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.settings import Settings, SettingsError, load_settings
 from gatewayz.local.environment import load_env_file
@@ -36,6 +40,10 @@ app.add_typer(queue, name="queue")
 app.add_typer(stripe, name="stripe")
 app.add_typer(catalog, name="catalog")
 app.add_typer(audit, name="audit")
+app.add_typer(verify, name="verify")
+app.add_typer(release, name="release")
+app.add_typer(notices, name="notices")
+app.add_typer(ring, name="ring")
 keys.command("import")(import_keys)
 app.command()(sync)
 app.command()(openapi)
@@ -111,14 +119,21 @@ def migrate(
     folder: Annotated[
         Path | None, typer.Option(help="Where the .sql files are, instead of the bundled ones.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Name what would be applied, and change nothing.")
+    ] = False,
 ) -> None:
     """Bring the database to the newest schema."""
     from gatewayz.cli.target import find_target
-    from gatewayz.local.migrate import apply_migrations
+    from gatewayz.local.migrate import apply_migrations, pending_migrations
 
     url = find_target().settings.stores.database_url
     if not url:
         raise LocalError("Migrating needs DATABASE_URL: a connection that owns the schema.")
+    if dry_run:
+        for name in asyncio.run(pending_migrations(url, folder)):
+            print(f"would apply {name}")
+        return
     applied = apply_migrations(url, folder)
     for name in applied:
         print(f"applied {name}")

@@ -102,6 +102,6 @@ async def _desk() -> "AsyncIterator[Desk]":
     try:
         key = stores.secrets.find("STRIPE_SECRET_KEY")
         async with open_client(key, billing.stripe_url) as client:
-            yield Desk(client, stores.postgres, billing)
+            yield Desk(client, stores.postgres, billing, stores.redis)
     finally:
         await stores.close()

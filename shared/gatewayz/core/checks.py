@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 
+from gatewayz.core.billing_settings import BillingSettings
 from gatewayz.core.settings import (
     LOOPBACK,
-    BillingSettings,
     HttpSettings,
     Settings,
     SettingsError,
@@ -78,6 +78,12 @@ def _check_billing(billing: BillingSettings) -> None:
         sound = False
     if not sound:
         raise SettingsError("GATEWAYZ_TOPUP_FEE must be a number from 0 to 0.5")
+    try:
+        sound = 0 <= billing.byok_fee_ppm <= 500_000
+    except (InvalidOperation, ValueError, OverflowError):
+        sound = False
+    if not sound:
+        raise SettingsError("GATEWAYZ_BYOK_FEE must be a number from 0 to 0.5")
     if urlsplit(billing.stripe_url).hostname not in (None, *LOOPBACK):
         raise SettingsError("STRIPE_API_URL may only be on this machine")
 

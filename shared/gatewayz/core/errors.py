@@ -18,6 +18,8 @@ MAX_ECHO_CHARS = 64
 
 def echo(text: str) -> str:
     """Caller's text as it may stand in a message: printable ASCII, at most 64 characters."""
+    if len(text) <= MAX_ECHO_CHARS and text.isascii() and text.isprintable():
+        return text
     shown = text[:MAX_ECHO_CHARS].encode("ascii", "backslashreplace").decode()
     return "".join(c if c.isprintable() else "?" for c in shown)[:MAX_ECHO_CHARS]
 
@@ -76,6 +78,18 @@ class Unauthorized(RequestError):
         )
 
 
+class SignInRefused(RequestError):
+    """One text for every token and link that is no good."""
+
+    status, code, type = 401, "invalid_token", "authentication_error"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This token or link is not good, or not any more: sign in again.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
 class InsufficientCredits(RequestError):
     status, code, type = 402, "insufficient_credits", "insufficient_quota"
 
@@ -98,10 +112,6 @@ class Conflict(RequestError):
 
 class PayloadTooLarge(RequestError):
     status, code = 413, "request_too_large"
-
-
-class Unprocessable(RequestError):
-    status, code = 422, "unprocessable"
 
 
 class RateLimited(RequestError):
@@ -195,6 +205,15 @@ class StoreUnavailable(DependencyError):
 
 class StoreTimeout(DependencyError):
     """The store did not answer in time: the call may or may not have been applied."""
+
+
+class SealingNotConfigured(GatewayError):
+    """No key to seal customers' secrets with: accounts/sealing.py."""
+
+    status, code, type = 503, "encryption_not_configured", "server_error"
+
+    def __init__(self) -> None:
+        super().__init__("This deployment keeps no provider keys: it has no key to seal them with.")
 
 
 class Overloaded(GatewayError):

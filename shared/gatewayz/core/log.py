@@ -18,6 +18,7 @@ _SECRET = re.compile(
     r"(gw_(?:live|test|staging|dev)_)[0-9A-Za-z]+"
     r"|((?<![A-Za-z0-9])(?:sk|sb_secret|pk|rk|gsk|xai|whsec|AIza|AKIA|hf|tgp|fw|csk|r8|Bearer)"
     r"[-_ ]?)[A-Za-z0-9_\-.]{12,}"
+    r"|((?<![A-Za-z0-9])(?:gws_|(?-i:eyJ)))[A-Za-z0-9_\-.]{12,}"
     r"|((?:key|token|secret|password|authorization)=)[^&\s\"']+"
     r"|(://[^/@\s:]+:)[^/@\s]+(?=@)",
     re.IGNORECASE,
@@ -74,7 +75,8 @@ class Log:
             self._logger.log(level, event, exc_info=error, extra={"fields": shown})
 
     def debug(self, event: str, **fields: Any) -> None:
-        self._write(logging.DEBUG, event, fields)
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._write(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
         self._write(logging.INFO, event, fields)
@@ -114,6 +116,20 @@ def use_handler(handler: logging.Handler) -> None:
     _handler = handler
 
 
+_others: dict[str, logging.Handler] = {}
+
+
+def also_handle(name: str, handler: logging.Handler | None) -> None:
+    """Give lines to one more handler: one of a name, the last; None takes it away."""
+    root = logging.getLogger("gatewayz")
+    before = _others.pop(name, None)
+    if before is not None:
+        root.removeHandler(before)
+    if handler is not None:
+        _others[name] = handler
+        root.addHandler(handler)
+
+
 def configure_logging(level: str = "INFO") -> None:
     """Send our JSON lines to stderr; safe to call twice."""
     handler = _handler
@@ -121,6 +137,6 @@ def configure_logging(level: str = "INFO") -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_JsonLines())
     root = logging.getLogger("gatewayz")
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, *_others.values()]
     root.setLevel(level)
     root.propagate = False

@@ -7,9 +7,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+
+from gatewayz.core.auth_settings import AuthSettings
+from gatewayz.core.billing_settings import BillingSettings
+from gatewayz.core.notify_settings import NotifySettings
+from gatewayz.core.setting import setting as _set
+from gatewayz.core.telemetry_settings import TelemetrySettings
 
 T = TypeVar("T")
 
@@ -21,10 +26,6 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message is one line for the operator."""
-
-
-def _set(env: str, default: Any, doc: str, *, secret: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"env": env, "doc": doc, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,18 @@ class KeySettings:
         "salt of the SHA-256 hashes that `gatewayz keys import` brought over; without it only keys"
         " of our own form are looked up",
         secret=True,
+    )
+    receipt_key: str = _set(
+        "GATEWAYZ_RECEIPT_KEY",
+        "",
+        "seed of the Ed25519 key that signs receipts: 32 bytes in base64; without it one that"
+        " follows from the pepper",
+        secret=True,
+    )
+    receipt_former_keys: str = _set(
+        "GATEWAYZ_RECEIPT_FORMER_KEYS",
+        "",
+        "public keys that signed receipts before, in base64 between commas: published as well",
     )
     staff: str = _set(
         "GATEWAYZ_STAFF_KEYS",
@@ -195,77 +208,33 @@ class CreditSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class BillingSettings:
-    topup_fee: str = _set(
-        "GATEWAYZ_TOPUP_FEE", "0.05", "share of a payment kept as fee, 0 to 0.5; the rest is credit"
-    )
-    least_cents: int = _set("GATEWAYZ_TOPUP_LEAST_CENTS", 500, "smallest top-up")
-    most_cents: int = _set("GATEWAYZ_TOPUP_MOST_CENTS", 99_999_999, "largest top-up")
-    first_bonus_cents: int = _set(
-        "GATEWAYZ_FIRST_TOPUP_BONUS_CENTS", 0, "credit given once, with the first top-up"
-    )
-    first_bonus_least_cents: int = _set(
-        "GATEWAYZ_FIRST_TOPUP_BONUS_LEAST_CENTS", 500, "… when that much was paid and stays paid"
-    )
-    referral_cents: int = _set(
-        "GATEWAYZ_REFERRAL_CENTS", 1000, "credit for who refers and who is referred, each"
-    )
-    referral_least_cents: int = _set(
-        "GATEWAYZ_REFERRAL_LEAST_CENTS", 1000, "… when one payment of that size stays paid"
-    )
-    prices: str = _set(
-        "GATEWAYZ_STRIPE_PRICES",
-        "",
-        "prices at Stripe and the plans they pay for: `price_abc=dev price_def=team`",
-    )
-    grant_most_cents: int = _set(
-        "GATEWAYZ_MAX_CREDIT_GRANT_CENTS", 100_000, "most that staff gives or takes in one order"
-    )
-    grant_day_cents: int = _set(
-        "GATEWAYZ_DAILY_GRANT_LIMIT_CENTS", 500_000, "… and one person in a day (UTC)"
-    )
-    grant_second_cents: int = _set(
-        "GATEWAYZ_SECOND_APPROVAL_CENTS", 50_000, "orders above it wait for a second person"
-    )
-    auto_topup_day_cents: int = _set(
-        "GATEWAYZ_AUTO_TOPUP_DAY_CENTS",
-        100_000,
-        "most that automatic top-ups charge one account in a day (UTC)",
-    )
-    tax: bool = _set("GATEWAYZ_STRIPE_TAX", False, "let Stripe Tax add the tax of the customer")
-    invoices: bool = _set(
-        "GATEWAYZ_STRIPE_INVOICES", True, "have Stripe write an invoice for every top-up"
-    )
-    app_url: str = _set(
-        "GATEWAYZ_APP_URL",
-        "http://127.0.0.1:8000",
-        "address of the web application: where Stripe's pages lead back to",
-    )
-    return_hosts: str = _set(
-        "GATEWAYZ_RETURN_HOSTS",
-        "",
-        "other hosts, separated by spaces, that a payment's page may lead back to",
-    )
-    stand_in: str = _set(
-        "GATEWAYZ_STRIPE",
-        "",
-        "`fake`: a local stack starts a stand-in for Stripe beside itself, to try paying",
-    )
-    stripe_url: str = _set(
-        "STRIPE_API_URL", "", "address of a stand-in for Stripe's API, on this machine only"
-    )
-
-    @property
-    def fee_rate(self) -> Decimal:
-        return Decimal(self.topup_fee)
-
-
-@dataclass(frozen=True, slots=True)
 class HealthSettings:
     probe_budget_usd: int = _set(
         "GATEWAYZ_PROBE_BUDGET_USD",
         1,
         "what probing offers may cost a day, in USD; 0 for no probes",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    plans: str = _set(
+        "GATEWAYZ_PLAN_LIMITS",
+        "auto",
+        "hold accounts without a plan to the free plan's limits: on, off or auto (only in"
+        " production and staging); a plan that was bought or given always holds",
+    )
+    address_per_minute: int = _set(
+        "GATEWAYZ_ADDRESS_PER_MINUTE",
+        300,
+        "requests a minute from one address whose key nobody knows (429 above it); 0 for any"
+        " number",
+    )
+    anonymous: bool = _set(
+        "GATEWAYZ_ANONYMOUS", False, "serve models that cost nothing to callers without a key"
+    )
+    anonymous_per_day: int = _set(
+        "GATEWAYZ_ANONYMOUS_PER_DAY", 3, "… so many requests from one address in a day (UTC)"
     )
 
 
@@ -298,6 +267,10 @@ class Settings:
     billing: BillingSettings
     catalog: CatalogSettings
     health: HealthSettings
+    notify: NotifySettings
+    auth: AuthSettings
+    telemetry: TelemetrySettings
+    limits: LimitSettings
     stage: str = _set("GATEWAYZ_STAGE", "production", "production, staging, test or local")
     log_level: str = _set("GATEWAYZ_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR")
     metrics: str = _set(
@@ -311,6 +284,12 @@ class Settings:
     @property
     def home_path(self) -> Path:
         return Path(self.home).expanduser().resolve()
+
+    @property
+    def plan_limits(self) -> bool:
+        if self.limits.plans == "auto":
+            return self.stage in ("production", "staging")
+        return self.limits.plans == "on"
 
     @property
     def pooled(self) -> bool:

@@ -23,30 +23,25 @@ class Waits:
 
     def __init__(self, stop_at_s: Callable[[], float | None]) -> None:
         self._stop_at_s = stop_at_s
-        self._running: set[_Wait] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self.running: set[_Wait] = set()
+        self.timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float = math.inf) -> "_Wait":
         """`with waits.within(120): await …`; from one task, around its own awaits only."""
         return _Wait(self, clock.monotonic_s() + seconds)
 
-    def begin(self, wait: "_Wait") -> None:
-        self._running.add(wait)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def end(self, wait: "_Wait") -> None:
-        self._running.discard(wait)
+    def begin(self) -> None:
+        self.timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
-        if not self._running:
+        self.timer = None
+        if not self.running:
             return
         now_s, stop_at_s = clock.monotonic_s(), self._stop_at_s()
         stopping = stop_at_s is not None and now_s >= stop_at_s
-        for wait in [w for w in self._running if stopping or now_s >= w.at_s]:
+        for wait in [w for w in self.running if stopping or now_s >= w.at_s]:
             wait.interrupt(Stopped() if stopping else TimeoutError())
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self.timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
 
 class _Wait:
@@ -63,7 +58,10 @@ class _Wait:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._before = task, task.cancelling()
-        self._waits.begin(self)
+        waits = self._waits
+        waits.running.add(self)
+        if waits.timer is None:
+            waits.begin()
 
     def interrupt(self, cause: Exception) -> None:
         if self._cause is None:
@@ -76,7 +74,7 @@ class _Wait:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._waits.end(self)
+        self._waits.running.discard(self)
         if self._cause is None:
             return
         if self._task.uncancel() <= self._before and kind is asyncio.CancelledError:

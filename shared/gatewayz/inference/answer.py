@@ -7,6 +7,7 @@ from gatewayz.core.errors import GatewayError, Overloaded, UpstreamBroken, Upstr
 from gatewayz.core.waits import Stopped
 from gatewayz.dialects.exchange import Delivered, Exchange
 from gatewayz.dialects.openai_chat.usage import InvalidUsage
+from gatewayz.inference.fan_out import ask
 from gatewayz.inference.finish import bill
 from gatewayz.inference.job import LAST_WRITE_S, Job, request_headers, served_headers
 from gatewayz.providers.config import Provider
@@ -33,9 +34,11 @@ async def answer_whole(job: Job) -> None:
         if left_s <= 0:
             raise UpstreamTimeout("The request took too long.", stage="total")
         exchange = await job.exchange(offer, provider)
+        client = await job.client(offer, provider)
         try:
             with job.gateway.waits.within():
-                raw = await job.gateway.client.send(
+                answer = await ask(
+                    client,
                     provider,
                     exchange,
                     timeout_s=min(left_s, provider.timeouts.total_s or left_s),
@@ -43,7 +46,7 @@ async def answer_whole(job: Job) -> None:
                 )
         except Stopped:
             raise Overloaded from None
-        answered = _Answered(offer, provider, exchange, exchange.read_answer(raw))
+        answered = _Answered(offer, provider, exchange, answer)
         if job.operation.shape.writes and _is_empty(answered.answer):
             raise EmptyAnswer(provider.slug, answered)
         return answered
@@ -83,6 +86,8 @@ async def _deliver(job: Job, answered: _Answered) -> None:
         # Nested deeper than JSON is written: read, but no answer that anybody could be sent.
         return await _fail(job, UpstreamBroken("The provider's answer cannot be written."))
     job.stop_clock(None)
+    if job.call.trace is not None:
+        job.call.trace.see(body)
     job.served(answered.offer, report, check_answer(body))
     await job.commit()
     headers = [

@@ -5,35 +5,40 @@ Guarantees that no plan costs a round trip of its own: Redis is asked beside the
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import orjson
 
 from gatewayz.accounts.principals import Principal
 from gatewayz.accounts.rules import FREE, Rules
+from gatewayz.billing.plans import markup_of_plan
 from gatewayz.catalog.model import Known, Offer
+from gatewayz.catalog.priced import at_markup
 from gatewayz.core.errors import (
     Forbidden,
     GatewayError,
     InvalidRequest,
     NotFound,
     ProviderNotConfigured,
-    UpstreamError,
 )
 from gatewayz.core.money import usd_text
 from gatewayz.dialects.form import UsageReport
 from gatewayz.inference.fitness import CannotDo
 from gatewayz.inference.gateway import Gateway
+from gatewayz.inference.instructions import instructions_of
 from gatewayz.inference.media import CannotTake
 from gatewayz.inference.operation import Operation
+from gatewayz.inference.operations.generate import Generate
+from gatewayz.inference.own import own_of
 from gatewayz.inference.pinned import at_pinned, find_pinned
-from gatewayz.inference.routing import add_variants
+from gatewayz.inference.routing import ADDED, no_words
 from gatewayz.net.asgi import RawHeaders
 from gatewayz.providers.access import missing
 from gatewayz.routing.board import NO_PIN, Reply, scopes_of
 from gatewayz.routing.filters import HEALTH, Candidates, Excluded
 from gatewayz.routing.needs import Needs, read_needs
-from gatewayz.routing.pins import CACHE_LIFE_S, MIN_CACHED_TOKENS, Pin, conversation
+from gatewayz.routing.pins import MIN_CACHED_TOKENS, Pin, conversation
 from gatewayz.routing.plan import Plan, plan
 from gatewayz.routing.preferences import NO_PREFERENCES, Preferences, Wishes
 from gatewayz.routing.refusal import refusal_of
@@ -55,6 +60,9 @@ class Course:
         self._seed = seed
         self.wishes = operation.routing.wishes
         self.preferences = preferences_of(principal, self.wishes)
+        operation.strict = bool(self.preferences.require_parameters)
+        if principal.routing and (said := instructions_of(principal.routing)):
+            instruct(operation, said)
         self.requested = operation.model
         self.groups: list[Candidates] = []
         self.absent: list[Excluded] = []
@@ -67,6 +75,9 @@ class Course:
         self._account = principal.account
         self._rules = principal.rules
         self._quote = ""
+        find, billing = gateway.stores.secrets.find, gateway.settings.billing
+        self._own = own_of(principal, gateway.providers, find, billing)
+        self._markup_ppm = markup_of_plan(principal.plan, gateway.settings.billing.plan_markups)
 
     # ------------------------------------------------------------ before the credit hold
 
@@ -76,7 +87,8 @@ class Course:
         names = (self.requested, *self.wishes.models)
         for place, name in enumerate(dict.fromkeys(names[:1] if self._one_model else names)):
             try:
-                self._add(await self._gateway.resolve(name))
+                known = self._gateway.resolver.at_hand(name)
+                self._add(await self._gateway.resolve(name) if known is None else known)
             except (CannotTake, CannotDo) as error:
                 refusal = refusal or error.naming(self._gateway.resolver.sample())
             except NotFound as error:
@@ -114,18 +126,21 @@ class Course:
     def _add(self, known: Known) -> None:
         if not self.groups:
             self.redirected_from = known.redirected_from
+        if self._own is not None:
+            known = self._own.extend(known)
         if not known.servable:
             raise ProviderNotConfigured(what_is_missing(self._gateway, known))
         servable = allowed_offers(self._rules, known)
         if known.variants:
-            add_variants(self._operation.routing, known.variants)
-            servable = _longest(servable) if EXTENDED in known.variants else servable
+            vary(self._operation, known.variants)
+            servable = longest(servable) if EXTENDED in known.variants else servable
         offers = self._operation.able(known.model, servable, self._gateway.providers)
         self.absent += [
             Excluded(o.id, o.provider, known.model.id, "unfit")
             for o in servable
             if len(offers) < len(servable) and o not in offers
         ]
+        offers = at_markup(offers, self._markup_ppm)
         self.groups.append(Candidates(known.model, offers, known.variants))
 
     def _plan(self) -> None:
@@ -139,9 +154,16 @@ class Course:
         self._replan()
 
     def _replan(self) -> None:
-        self.plan = plan(
+        if self._own is None:
+            self.plan = self._made(self.groups)
+            return
+        once = self.preferences.allow_fallbacks is False and not self.preferences.order
+        self.plan = self._own.lay(self.groups, self._made, once=once)
+
+    def _made(self, groups: Sequence[Candidates]) -> Plan:
+        return plan(
             self.needs,
-            self.groups,
+            groups,
             preferences=self.preferences,
             view=self._gateway.board.view(),
             seed=self._seed,
@@ -191,7 +213,7 @@ class Course:
     # ------------------------------------------------------------ after it
 
     def confirm(self, reply: Reply) -> None:
-        """Leave out what turns out to be closed; go where the conversation is. An UpstreamError
+        """Leave out what turns out to be closed; go where the conversation is. A GatewayError
         when nothing is left to try."""
         asked = self.plan
         denied = frozenset(s for s in asked.probes if s not in reply.granted)
@@ -220,9 +242,7 @@ class Course:
             # Nobody else is left: a second probe is better than none.
             self.plan = rest if rest.offers else self.plan
         if not self.plan.offers:
-            refusal = refusal_of(self.plan, self.groups)
-            assert isinstance(refusal, UpstreamError)
-            raise refusal
+            raise refusal_of(self.plan, self.groups)
 
     def within(self, covered: Sequence[Offer]) -> None:
         """Keep to offers that the credit hold covers."""
@@ -230,6 +250,10 @@ class Course:
         out = frozenset(o.id for o in self.plan.offers if o.id not in ids)
         if out:
             self.plan = self.plan.without(out, "hold")
+        if self._own is not None:
+            # One offer stands there twice: by an own key for the fee, and by ours for its price.
+            kept = tuple(o for o in self.plan.offers if any(o is c for c in covered))
+            self.plan = replace(self.plan, offers=kept)
 
     def keep(self, offer: Offer, report: UsageReport) -> None:
         """The conversation is where it was answered, for as long as its prompt is cached."""
@@ -238,7 +262,8 @@ class Course:
         price = offer.price.at(report.prompt_tokens)
         cheaper = (price.of("cache_read") or 0) < (price.of("input") or 0)
         cached = report.prompt_tokens + report.completion_tokens if cheaper else 0
-        pin, life_s = Pin(offer.id, cached), float(self.wishes.cache_life_s or CACHE_LIFE_S)
+        stated_s = self.wishes.cache_life_s or self._gateway.providers[offer.provider].cache_life_s
+        pin, life_s = Pin(offer.id, cached), float(stated_s)
         self._gateway.pins.keep(self.conversation, pin, life_s)
         self._gateway.board.put_pin(self.conversation, pin.written(), life_s)
 
@@ -272,7 +297,22 @@ def allowed_offers(rules: Rules, known: Known) -> tuple[Offer, ...]:
     return offers
 
 
-def _longest(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
+def instruct(operation: Operation, said: str) -> None:
+    """The key's own system prompt, where there is anybody to instruct."""
+    if isinstance(operation, Generate):
+        operation.instruct(said)
+
+
+def vary(operation: Operation, variants: tuple[str, ...]) -> None:
+    """Tell the operation what its model's suffixes ask of the answer; InvalidRequest where it has
+    no words for it, as whatever writes no text has none."""
+    if isinstance(operation, Generate):
+        operation.vary(variants)
+    elif wanted := next((v for v in variants if v in ADDED), None):
+        raise no_words(wanted)
+
+
+def longest(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
     """Those with the largest context: what `:extended` asks for."""
     most = max((offer.context_tokens or 0 for offer in offers), default=0)
     return tuple(offer for offer in offers if (offer.context_tokens or 0) == most)

@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from gatewayz.accounts.limits_velocity import own_failure
 from gatewayz.accounts.origin import origin_of
-from gatewayz.accounts.principals import Principal
+from gatewayz.accounts.principals import Principal, key_in
+from gatewayz.core import clock
 from gatewayz.core.errors import (
     GatewayError,
     InvalidRequest,
@@ -19,12 +21,14 @@ from gatewayz.core.errors import (
     Overloaded,
 )
 from gatewayz.core.ids import new_request_id
-from gatewayz.core.log import configure_logging
+from gatewayz.core.log import bind, configure_logging
 from gatewayz.core.metrics import configure_metrics, flush_metrics, metric
 from gatewayz.core.settings import Settings, load_settings
+from gatewayz.core.version import version_headers
 from gatewayz.core.waits import Stopped
 from gatewayz.inference.gateway import Gateway, open_gateway
 from gatewayz.inference.job import request_headers
+from gatewayz.inference.limits import last_shown
 from gatewayz.inference.operation import Operation
 from gatewayz.inference.replay import digest_of
 from gatewayz.inference.run import StalePrincipal, run
@@ -64,6 +68,7 @@ class Entry(ABC, Generic[Route]):
         self._settings = settings
         self._gateway: Gateway | None = None
         self._cors = Cors(frozenset())
+        self._version: RawHeaders = []
 
     @abstractmethod
     def find(self, path: str) -> Route | None: ...
@@ -97,18 +102,33 @@ class Entry(ABC, Generic[Route]):
         if call.method == "OPTIONS" and route is not None:
             return await call.answer(204, b"", self._cors.preflight(call.headers, METHODS))
         call.cors = self._cors.answer_headers(call.headers)
+        call.notes = [*self._version]
         gateway.requests += 1
+        tracer = gateway.tracer
+        if tracer is not None:
+            parent, state = call.header(b"traceparent"), call.header(b"tracestate")
+            call.trace = tracer.begin(call.method, call.path, parent, state)
+            bind(trace_id=call.trace.hex)
         try:
             await self._serve(gateway, call, route)
         finally:
+            if tracer is not None and call.trace.charge is None:
+                tracer.end(call.trace)
             gateway.requests -= 1
+            if call.fault is not None:
+                gateway.velocity.saw(failed=call.fault)
             # A platform may freeze the process from here on: a step half reserved would be stuck.
-            await gateway.credits.finish_background()
+            if gateway.credits.busy:
+                await gateway.credits.finish_background()
             if gateway.drain.due and call.ended:
                 await gateway.drain.run()
             if gateway.board.busy:
                 await gateway.board.finish_background()
+            if gateway.velocity.busy:
+                await gateway.velocity.finish_background()
             flush_metrics()
+            if gateway.flags.due:
+                gateway.spawn(gateway.flags.refresh())
 
     def gateway(self) -> Gateway:
         if self._gateway is None:
@@ -118,13 +138,15 @@ class Entry(ABC, Generic[Route]):
             self._cors = Cors.of(
                 settings.http.cors_origins, credentials=settings.http.cors_credentials
             )
+            self._version = version_headers(settings)
             self._gateway = open_gateway(settings)
+            self._gateway.open_telemetry()
             self._on_stop(self._gateway.begin_stop)
             _forget_what_stays()
         return self._gateway
 
     async def _serve(self, gateway: Gateway, call: Call, route: Route | None) -> None:
-        held_bytes = 0
+        held_bytes, known = 0, None
         try:
             if route is None:
                 raise NotFound("There is no such route.", code="route_not_found")
@@ -132,11 +154,17 @@ class Entry(ABC, Generic[Route]):
                 raise MethodNotAllowed("Use POST.", headers={"Allow": METHODS.decode()})
             if gateway.full:
                 raise Overloaded
-            principal = await self._caller(gateway, call, route)
+            principal = gateway.principals.at_hand(self.credentials(call, route))
+            if principal is None:
+                principal = await self._caller(gateway, call, route)
+            known = principal
+            call.fault = False
             limit = gateway.settings.http.max_body_bytes
             held_bytes = declared_bytes(call, limit)
             gateway.inflight_bytes += held_bytes
+            waiting_s = clock.monotonic_s()
             raw = await read_in_time(gateway, call, limit)
+            call.begun_s += clock.monotonic_s() - waiting_s
             gateway.inflight_bytes += len(raw) - held_bytes
             held_bytes = len(raw)
             asks_twins = any(call.header(name) for name in TWIN_HEADERS)
@@ -156,6 +184,8 @@ class Entry(ABC, Generic[Route]):
                 principal.account, wishes.idempotency_key, digest, call, work
             )
         except GatewayError as error:
+            if known is not None:
+                call.notes = [*call.notes, *last_shown(known)]
             await self._refuse(call, route, error)
         finally:
             gateway.inflight_bytes -= held_bytes
@@ -165,6 +195,11 @@ class Entry(ABC, Generic[Route]):
     ) -> Principal:
         """Who calls, if the key may be used for inference from there."""
         source = gateway.settings.http.client_ip
+        if gateway.anonymous.allowed and key_in(self.credentials(call, route)) is None:
+            place = origin_of(source, call.client, call.headers)
+            caller, told = await gateway.anonymous.admit(place.ip, again=fresh)
+            call.notes = [*call.notes, *told]
+            return caller
         return await gateway.principals.permitted(
             self.credentials(call, route),
             "inference",
@@ -197,6 +232,9 @@ class Entry(ABC, Generic[Route]):
         """An error before anything was held or sent."""
         request_id = new_request_id()
         call.failed = True
+        call.fault = own_failure(error) or call.fault
+        if call.trace is not None:
+            call.trace.error = error.code
         metric("admissions", outcome=error.code)
         status, body, headers = self.render(error, route, request_id)
         await call.answer(status, body, [*headers, *request_headers(call, request_id)])

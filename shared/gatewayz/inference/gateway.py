@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gatewayz.accounts.limits_anonymous import Anonymous
+from gatewayz.accounts.limits_guard import AddressGuard
+from gatewayz.accounts.limits_local import StandIn
+from gatewayz.accounts.limits_velocity import Velocity
 from gatewayz.accounts.principals import Principals
 from gatewayz.billing.credits import Credits
 from gatewayz.billing.drain import Drain
+from gatewayz.billing.plans import plan_limits
 from gatewayz.billing.settlement import Settlement
 from gatewayz.catalog.discover import with_local_servers
 from gatewayz.catalog.load import load_own
@@ -16,6 +21,7 @@ from gatewayz.core import clock
 from gatewayz.core.errors import NotFound
 from gatewayz.core.settings import Settings
 from gatewayz.core.waits import Waits
+from gatewayz.inference.own import OwnClients
 from gatewayz.inference.replay import Replays
 from gatewayz.net.egress import Egress, read_networks
 from gatewayz.net.http import HttpClient
@@ -25,6 +31,10 @@ from gatewayz.routing.board import Board
 from gatewayz.routing.budget import RetryBudget
 from gatewayz.routing.pins import Pins
 from gatewayz.stores.open import Stores, open_stores
+from gatewayz.telemetry.remote_flags import RemoteFlags
+
+if TYPE_CHECKING:
+    from gatewayz.telemetry.trace import Tracer
 
 # A model server started after us is found when somebody asks for one of its models.
 DISCOVER_EVERY_S = 5.0
@@ -56,10 +66,24 @@ class Gateway:
         )
         self.settlement = Settlement(stores.queue, self.credits, stores.postgres)
         keys = settings.keys
-        self.principals = Principals(stores.postgres, stores.redis, keys.pepper, keys.legacy_salt)
+        self.principals = Principals(
+            stores.postgres,
+            stores.redis,
+            keys.pepper,
+            keys.legacy_salt,
+            plans=plan_limits(free=settings.plan_limits),
+        )
+        self.velocity = Velocity(stores.redis, stores.postgres)
+        guard = AddressGuard(
+            stores.redis, stores.postgres, settings.limits.address_per_minute, self.velocity
+        )
+        self.principals.guard = guard
+        self.anonymous = Anonymous(settings, stores.redis, stores.postgres, guard, self.velocity)
+        self.credits.stand_in = StandIn().take
         self.http = HttpClient()
         self.egress = Egress(read_networks(settings.http.fetch_networks))
         self.client = ProviderClient(self.http, stores.secrets.find, stores.secrets.refresh)
+        self.own = OwnClients(self.http, stores.secrets.find)
         self.board = Board(stores.redis)
         self.budget = RetryBudget()
         self.pins = Pins()
@@ -70,6 +94,25 @@ class Gateway:
         self.waits = Waits(lambda: self.stop_at_s)
         self.drain = Drain(stores.postgres, stores.queue, after_s=settings.credit.drain_after_s)
         self._running: set[asyncio.Task[Any]] = set()
+        self.tracer = _open_tracer(settings, self.http)
+        self.flags = RemoteFlags(settings, self.http)
+        self._has_sinks = False
+
+    def open_telemetry(self) -> None:
+        """Have metrics told to whom the settings name; nothing of it is loaded without."""
+        if self.settings.telemetry.watched:
+            from gatewayz.telemetry.sinks import open_sinks
+
+            open_sinks(self.settings, self.stores.redis)
+            self._has_sinks = True
+
+    async def _close_telemetry(self) -> None:
+        if self.tracer is not None:
+            await self.tracer.exporter.close()
+        if self._has_sinks:
+            from gatewayz.telemetry.sinks import close_sinks
+
+            await close_sinks()
 
     @property
     def full(self) -> bool:
@@ -123,8 +166,19 @@ class Gateway:
             await asyncio.wait(self._running)
         await self.credits.finish_background()
         await self.board.finish_background()
+        await self.velocity.finish_background()
+        await self._close_telemetry()
         await self.http.aclose()
         await self.stores.close()
+
+
+def _open_tracer(settings: Settings, http: HttpClient) -> "Tracer | None":
+    """None without a collector, and then nothing of it is loaded."""
+    if not settings.telemetry.endpoint:
+        return None
+    from gatewayz.telemetry.trace import Tracer
+
+    return Tracer.of(settings, http)
 
 
 def open_gateway(settings: Settings) -> Gateway:

@@ -3,6 +3,7 @@
 A request is first a hold in Redis, then a message in the queue, then a row of the ledger.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,9 @@ from gatewayz.core import clock
 from gatewayz.core.errors import DependencyError, NotFound
 from gatewayz.core.ids import parse_request_id, public_id
 from gatewayz.core.money import usd_number
+from gatewayz.pricing.byok import fee_of, listed_nanos
 from gatewayz.pricing.charge import Line, amount_nanos
+from gatewayz.pricing.markup import PPM
 from gatewayz.pricing.usage import INPUT_CLASSES, OUTPUT_CLASSES
 from gatewayz.stores.postgres import Postgres
 
@@ -65,7 +68,7 @@ def lines_in(row: dict[str, Any]) -> list[Line]:
     return [Line(*line) for line in row["lines"]]
 
 
-def tokens_of(row: dict[str, Any], classes: tuple[str, ...]) -> int:
+def tokens_of(row: dict[str, Any], classes: Collection[str]) -> int:
     return sum(line.units for line in lines_in(row) if line.cls in classes)
 
 
@@ -74,7 +77,7 @@ def show_generation(row: dict[str, Any]) -> dict[str, Any]:
     total = usd_number(row["charge_nanos"])
     prompt, completion = tokens_of(row, INPUT_CLASSES), tokens_of(row, OUTPUT_CLASSES)
     created = datetime.fromtimestamp(row["admitted_at_ms"] / 1000, tz=UTC)
-    stated = row.get("cost_stated_nanos")
+    stated = upstream_nanos(row)
     first_ms, total_ms = row.get("first_token_ms"), row.get("total_ms")
     return {
         "id": public_id(row["request_id"], "gen-"),
@@ -113,7 +116,7 @@ def show_generation(row: dict[str, Any]) -> dict[str, Any]:
         "num_fetches": None,
         "tokens": {line.cls: line.units for line in lines_in(row)},
         "attempts": row.get("attempts", []),
-        "is_byok": False,
+        "is_byok": fee_of(row["price_version"]) is not None,
         "api_type": "completions",
         "app_id": None,
         "origin": row.get("app") or "",
@@ -130,9 +133,19 @@ def show_generation(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def upstream_nanos(row: dict[str, Any]) -> int | None:
+    """What the provider asked for: as it states, or its list price for a caller's own key."""
+    fee_ppm = fee_of(row["price_version"])
+    stated: int | None = row.get("cost_stated_nanos")
+    if stated is not None or fee_ppm is None:
+        return stated
+    return listed_nanos(row["charge_nanos"], fee_ppm)
+
+
 def explain(row: dict[str, Any]) -> dict[str, Any]:
     """The receipt, recomputed from units × pinned price; `matches` tells if it is the charge."""
     lines = lines_in(row)
+    fee_ppm = fee_of(row["price_version"])
     computed = amount_nanos(lines)
     cap = row.get("cap_nanos")
     capped = computed if cap is None else min(computed, cap)
@@ -160,4 +173,6 @@ def explain(row: dict[str, Any]) -> dict[str, Any]:
         "charge_usd": usd_number(row["charge_nanos"]),
         "matches": capped == row["charge_nanos"],
         "reason": row.get("reason"),
+        "is_byok": fee_ppm is not None,
+        "byok_fee": None if fee_ppm is None else fee_ppm / PPM,
     }

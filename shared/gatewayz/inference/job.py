@@ -1,9 +1,10 @@
 """One admitted request on its way: what every step of the use-case reads and writes."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gatewayz.accounts.limits_velocity import own_failure
 from gatewayz.billing.settlement import ChargeMessage, Stored
 from gatewayz.catalog.model import Offer
 from gatewayz.core import clock
@@ -17,8 +18,10 @@ from gatewayz.inference.admit import STREAM_HOLD_TOKENS, Admitted, Worst
 from gatewayz.inference.course import Course
 from gatewayz.inference.gateway import Gateway
 from gatewayz.inference.operation import Operation
+from gatewayz.inference.own import key_of, own_refusal
 from gatewayz.inference.tell import Told, tell
 from gatewayz.net.asgi import Call, RawHeaders
+from gatewayz.providers.client import ProviderClient
 from gatewayz.providers.config import Provider
 from gatewayz.routing.board import Reply
 from gatewayz.routing.run import Attempt, Guard, note_failure, run_attempts
@@ -47,14 +50,27 @@ class Job:
     course: Course | None = None
     refusal: GatewayError | None = None
     stored: Stored | None = None
+    serving: Offer | None = None
+    dispatched_s: float = 0.0
+    answered_s: float = 0.0
 
     def serve_by(self, offer: Offer, provider: Provider) -> None:
         """The offer now being tried is the one that is billed if it answers."""
         assert offer.price is not None
+        if not self.dispatched_s:
+            self.dispatched_s = clock.monotonic_s()
+        if self.call.trace is not None:
+            self.call.trace.attempt()
+        self.serving = offer
         self.operation.model = self.charge.model = offer.model_id
         self.charge.offer = offer.id
         self.charge.provider = provider.slug
         self.charge.price_version = offer.price.version
+
+    async def client(self, offer: Offer, provider: Provider) -> ProviderClient:
+        """What calls this offer: with our credential, or with the caller's own."""
+        key = key_of(offer)
+        return self.gateway.client if key is None else await self.gateway.own.get(key, provider)
 
     async def exchange(self, offer: Offer, provider: Provider) -> Exchange:
         """This request at this offer, within the limit that the balance allows."""
@@ -64,6 +80,11 @@ class Job:
         )
         if self.course is not None:
             self.course.dropped = exchange.request.dropped
+        if self.gateway.tracer is not None:
+            told = self.gateway.tracer.headers_for(self.call.trace, own=provider.local)
+            if told:
+                headers = {**exchange.request.headers, **told}
+                exchange.request = replace(exchange.request, headers=headers)
         return exchange
 
     async def confirm(self, reply: Reply) -> None:
@@ -84,12 +105,12 @@ class Job:
         """Those of `after` that the hold made for `before` pays for; it grows for the first."""
         tokens = self.operation.max_output_tokens or STREAM_HOLD_TOKENS
         worst = {
-            offer.id: Worst.of(offer, self.operation).hold_nanos(tokens)
+            id(offer): Worst.of(offer, self.operation).hold_nanos(tokens)
             for offer in (*before, *after)
         }
-        held = max(worst[offer.id] for offer in before)
+        held = max(worst[id(offer)] for offer in before)
         first = after[0]
-        missing_nanos = worst[first.id] - held
+        missing_nanos = worst[id(first)] - held
         if missing_nanos > 0:
             credits, hold = self.gateway.credits, self.admitted.hold
             try:
@@ -97,7 +118,7 @@ class Job:
             except GatewayError:
                 grown = 0
             held += max(grown, 0)
-        covered = [offer for offer in after if worst[offer.id] <= held]
+        covered = [offer for offer in after if worst[id(offer)] <= held]
         return covered or [offer for offer in after if offer in before] or list(before)
 
     async def try_offers(self, attempt: Attempt[T], offers: tuple[Offer, ...] | None = None) -> T:
@@ -108,9 +129,15 @@ class Job:
         guard = Guard(self.gateway.board, self.gateway.budget, self.deadline)
         wait_s = self.course.plan.wait_s if self.course is not None else 0.0
         attempts = self.charge.attempts
-        result = await run_attempts(
-            self.offers if offers is None else offers, attempt, attempts, guard, wait_s=wait_s
-        )
+        try:
+            result = await run_attempts(
+                self.offers if offers is None else offers, attempt, attempts, guard, wait_s=wait_s
+            )
+        except UpstreamError as error:
+            told = own_refusal(error, [entry.get("byok", False) for entry in attempts])
+            if told is error:
+                raise
+            raise told from error
         if attempts[-1]["error"] is None:
             entry = attempts[-1]
             self.gateway.board.succeeded(entry["offer"], entry["provider"], took_ms=entry["ms"])
@@ -151,7 +178,12 @@ class Job:
         """Store the charge message, once. `free` follows when the last bytes are on their way."""
         hold = self.admitted.hold
         self.charge.lease = hold.lease
+        trace = self.call.trace
+        if trace is not None:
+            self.charge.trace = trace.queued(self.charge)
         self.stored = await self.gateway.settlement.commit(hold, self.charge)
+        if trace is not None:
+            trace.stored()
 
     async def free(self) -> None:
         """Give back what the hold has over the charge."""
@@ -159,7 +191,10 @@ class Job:
         await self.gateway.settlement.free(self.stored)
 
     def stop_clock(self, first_content_s: float | None) -> None:
-        self.charge.total_ms = round((clock.monotonic_s() - self.started_s) * 1000)
+        self.answered_s = clock.monotonic_s()
+        if self.call.trace is not None:
+            self.call.trace.answered()
+        self.charge.total_ms = round((self.answered_s - self.started_s) * 1000)
         if first_content_s is not None:
             self.charge.first_token_ms = round((first_content_s - self.started_s) * 1000)
 
@@ -212,6 +247,9 @@ async def send_error(
 ) -> None:
     """The error as a whole answer, or as the last frame when the status is already out."""
     call.failed = True
+    call.fault = own_failure(error)
+    if call.trace is not None:
+        call.trace.error = error.code
     try:
         async with asyncio.timeout(LAST_WRITE_S):
             if call.started:

@@ -31,6 +31,7 @@ class Operation(Protocol):
     session: str | None
     shape: Shape
     routing: Routing
+    strict: bool  # offers that would leave out a parameter are none
 
     def able(
         self, model: Model, offers: tuple[Offer, ...], providers: Mapping[str, Provider]

@@ -88,7 +88,7 @@ class Recording:
             while self.status < 400 and place < len(self._frames):
                 frame = self._frames[place]
                 if place == 0:
-                    await call.start(self.status, [*_headers(frame), note])
+                    await call.start(self.status, [*read_head(frame)[1], note])
                 else:
                     await call.write(frame)
                 place += 1
@@ -133,6 +133,13 @@ class Recording:
         """What there was no room for."""
         return b"".join(self._frames[self._taken :])
 
+    def whole(self) -> bytes:
+        """All of it: the head on a line of its own, then the body."""
+        head, *body = self._frames
+        return b"".join([head, b"\n", *body])
 
-def _headers(frame: bytes) -> RawHeaders:
-    return [(k.encode("latin-1"), v.encode("latin-1")) for k, v in orjson.loads(frame)[1]]
+
+def read_head(frame: bytes) -> tuple[int, RawHeaders]:
+    """Status and headers of an answer's first frame."""
+    status, headers = orjson.loads(frame)
+    return status, [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers]

@@ -14,10 +14,11 @@ from gatewayz.core.errors import GatewayError, TimeoutStage, UpstreamError, Upst
 from gatewayz.dialects.exchange import Exchange, Stream
 from gatewayz.dialects.form import UsageReport
 from gatewayz.inference.continuation import Continuation
-from gatewayz.inference.finish import bill, metered_lines
+from gatewayz.inference.fan_out import Upstream, open_upstream
+from gatewayz.inference.finish import bill, cost_of, metered_lines
 from gatewayz.inference.job import LAST_WRITE_S, Job, request_headers, served_headers
 from gatewayz.inference.watch import CallerLeft, Watch
-from gatewayz.net.http import HttpStream, NetError
+from gatewayz.net.http import NetError
 from gatewayz.providers.client import upstream_error
 from gatewayz.providers.config import Provider
 from gatewayz.routing.run import EmptyAnswer
@@ -42,7 +43,7 @@ class _Opened:
     offer: Offer
     provider: Provider
     exchange: Exchange
-    upstream: HttpStream
+    upstream: Upstream
     chat: Stream
     first: bytes
 
@@ -70,7 +71,8 @@ class StreamRelay:
         self._out_of_credit = False
         self._reached = False  # a provider answered at all
         self._tools = ToolWatch()
-        self._continuation = Continuation.of(job)
+        goes_on = job.gateway.flags.current.on("stream-continuation", job.charge.account)
+        self._continuation = Continuation.of(job) if goes_on else None
         self._noted = False  # the health of the offer that was cut knows it already
 
     def caller_left(self) -> None:
@@ -106,14 +108,14 @@ class StreamRelay:
         watch.stops_billing = provider.cancel_stops_billing
         limit_s = provider.timeouts.first_token(reasons=offer.reasons)
         going_on = self._continuation
-        exchange = going_on.exchange(offer, provider) if going_on is not None else None
-        if exchange is None:
-            exchange = await job.exchange(offer, provider)
-        upstream: HttpStream | None = None
+        read = job.exchange if going_on is None else going_on.exchange
+        exchange = await read(offer, provider)
+        upstream: Upstream | None = None
         try:
             async with asyncio.timeout(None) as limit:
                 watch.arm(limit, "first_token", limit_s)
-                upstream = await job.gateway.client.open(
+                upstream = await open_upstream(
+                    await job.client(offer, provider),
                     provider,
                     exchange,
                     timeout_s=limit_s,
@@ -144,7 +146,7 @@ class StreamRelay:
         finally:
             watch.disarm()
 
-    async def _read_to_content(self, upstream: HttpStream, chat: Stream) -> bytes:
+    async def _read_to_content(self, upstream: Upstream, chat: Stream) -> bytes:
         while not chat.started and not chat.done:
             block = await upstream.read()
             first = chat.feed(block) if block else chat.end()
@@ -203,8 +205,8 @@ class StreamRelay:
     async def _show(self, out: bytes) -> None:
         """Relay bytes of the answer, and keep what is asked of them later."""
         self._tools.see(out)
-        if self._continuation is not None:
-            self._continuation.see(out)
+        if self._job.call.trace is not None:
+            self._job.call.trace.see(out)
         await self._watch.write(out)
 
     async def _go_on(
@@ -236,10 +238,23 @@ class StreamRelay:
             job.charge,
             opened.chat,
             opened.offer,
-            prompt_tokens=job.operation.prompt_tokens,
-            hold_nanos=job.admitted.hold.amount_nanos,
+            prompt_tokens=self._prompt_tokens,
+            hold_nanos=self._room_nanos,
             outcome=outcome,
+            shape=job.operation.shape,
         )
+
+    @property
+    def _prompt_tokens(self) -> int:
+        """The upper estimate of what the offer now answering has read."""
+        grown = 0 if self._continuation is None else self._continuation.grown_tokens
+        return self._job.operation.prompt_tokens + grown
+
+    @property
+    def _room_nanos(self) -> int:
+        """What earlier legs leave of the hold."""
+        legs = self._continuation
+        return self._job.admitted.hold.amount_nanos if legs is None else legs.room_nanos
 
     async def _pump(self, opened: _Opened) -> None:
         upstream, chat, watch = opened.upstream, opened.chat, self._watch
@@ -301,7 +316,7 @@ class StreamRelay:
         except (TimeoutError, OSError):
             self._watch.caller_left()
 
-    async def _let_go(self, upstream: HttpStream) -> None:
+    async def _let_go(self, upstream: Upstream) -> None:
         """Read the end of the body, so that the connection can be used again; then close."""
         try:
             async with asyncio.timeout(TAIL_S):
@@ -332,11 +347,15 @@ class StreamRelay:
     async def _end_left_early(self) -> None:
         """The caller left before the first content: it owes the prompt a provider read (D20)."""
         job = self._job
-        offer = next(o for o in job.offers if o.id == job.charge.offer)
+        offer = job.serving or job.offers[0]
         job.charge.outcome, job.charge.estimated = "left", True
         if self._reached:
             lines = metered_lines(offer, job.operation.prompt_tokens, 0)
-            job.charge.bill(lines, cap_nanos=job.admitted.hold.amount_nanos)
+            job.charge.bill(
+                lines,
+                cap_nanos=job.admitted.hold.amount_nanos,
+                cost_nanos=cost_of(lines, offer),
+            )
         else:
             job.charge.bill(())
         job.stop_clock(None)
@@ -365,16 +384,14 @@ class StreamRelay:
     async def _record_progress(self, opened: _Opened) -> None:
         """Store what a killed process would leave owed; grow the hold as the answer does."""
         job, hold = self._job, self._job.admitted.hold
-        job.charge.bill(
-            metered_lines(
-                opened.offer, job.operation.prompt_tokens, opened.chat.output_tokens_estimate
-            ),
-            cap_nanos=hold.amount_nanos,
-        )
+        offer, written = opened.offer, opened.chat.output_tokens_estimate
+        lines = metered_lines(offer, self._prompt_tokens, written)
+        job.charge.bill(lines, cap_nanos=self._room_nanos, cost_nanos=cost_of(lines, offer))
+        if self._continuation is not None:
+            self._continuation.join()
         used = job.charge.charge_nanos
-        wanted = 0
-        if job.admitted.may_grow and used >= hold.amount_nanos * GROW_AT:
-            wanted = hold.amount_nanos
+        grows = job.admitted.may_grow and used >= hold.amount_nanos * GROW_AT
+        wanted = hold.amount_nanos if grows else 0
         try:
             grown = await job.gateway.credits.checkpoint(hold, job.charge.record(), wanted)
         except GatewayError:

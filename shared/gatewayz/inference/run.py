@@ -10,6 +10,8 @@ import hashlib
 import math
 from zlib import crc32
 
+from gatewayz.accounts.labels import tags_in
+from gatewayz.accounts.limits import NO_LIMITS, Budget
 from gatewayz.accounts.principals import Principal
 from gatewayz.billing.credits import Ask, StalePrincipal
 from gatewayz.billing.settlement import ChargeMessage
@@ -29,13 +31,17 @@ from gatewayz.inference.answer import answer_whole
 from gatewayz.inference.course import Course
 from gatewayz.inference.gateway import Gateway
 from gatewayz.inference.job import Job, send_error
+from gatewayz.inference.limits import check_free, last_shown, refused, shown
+from gatewayz.inference.measure import measure
 from gatewayz.inference.operation import Operation
 from gatewayz.inference.relay import StreamRelay
+from gatewayz.inference.standing import barred
 from gatewayz.inference.tell import tell
 from gatewayz.net.asgi import Call
 from gatewayz.pricing.charge import UNITS_PER_PRICE
 
 log = get_log(__name__)
+TRACEPARENT_CHARS = 55
 
 
 async def run(
@@ -57,20 +63,37 @@ async def run(
         min(gateway.settings.http.deadline_s, course.wishes.timeout_s or math.inf)
     )
     charge = _new_charge(request_id, operation, principal, call)
+    if call.trace is not None:
+        charge.trace = call.trace.onward()
+    elif (parent := call.header(b"traceparent")) is not None and len(parent) == TRACEPARENT_CHARS:
+        # Nobody traces here; an account's own service still gets it below the client's span.
+        charge.trace = parent.decode("latin-1")
     # Beside the credit hold, in the same write to Redis (D12).
     asking = asyncio.create_task(course.ask()) if course.asks else None
     try:
         ask = _ask(gateway, operation, principal, charge, offers)
         admitted = await admit(gateway.credits, ask, offers, operation)
-    except GatewayError as error:
+    except GatewayError as refusal:
+        error = refused(principal, barred(principal, refusal), fresh=fresh)
         metric("admissions", outcome=error.code)
         return await send_error(call, operation, error, request_id)
     metric("admissions", outcome="admitted")
     log.debug("admitted", account=principal.account, model=operation.model)
     charge.lease, charge.close = admitted.hold.lease, admitted.hold.private
+    if principal.limits is not NO_LIMITS:
+        charge.scopes = list(admitted.hold.scopes)
+        principal.limits.seen[:] = (admitted.hold.shown,)
+        call.notes = [*call.notes, *shown(admitted.hold.shown, principal.limits.trial)]
+    if call.trace is not None:
+        call.trace.serve(charge, operation.routing.body)
     job = Job(gateway, operation, call, charge, offers, admitted, deadline, started_s, course)
-    if asking is not None:
-        await job.confirm(await asking)
+    try:
+        if asking is not None:
+            await job.confirm(await asking)
+    except Exception:
+        # Whatever it was: from the hold on every request ends in one message (D19).
+        log.exception("request_crashed", request_id=request_id)
+        return await _settle_crash(job)
     relay = StreamRelay(job) if operation.stream else None
     if call.outlives_caller:
         return await _serve(job, relay)
@@ -92,6 +115,10 @@ async def _serve(job: Job, relay: StreamRelay | None) -> None:
     except Exception:
         log.exception("request_crashed", request_id=job.charge.request_id)
         await _settle_crash(job)
+    finally:
+        measure(job)
+        if job.call.trace is not None and job.gateway.tracer is not None:
+            job.gateway.tracer.end(job.call.trace)
 
 
 async def _settle_crash(job: Job) -> None:
@@ -125,11 +152,13 @@ async def _reject_early(
     course = Course(gateway, operation, principal, seed=crc32(request_id.encode()))
     try:
         await course.lay()
+        check_free(principal, course.plan, fresh=fresh)
     except GatewayError as error:
         if principal.restricted and not fresh:
             # What was read of the key a while ago refuses nobody.
             raise StalePrincipal from error
         metric("admissions", outcome=error.code)
+        call.notes = [*call.notes, *last_shown(principal)]
         await send_error(call, operation, error, request_id, tell(course))
         return None
     if course.redirected_from:
@@ -142,6 +171,7 @@ def _new_charge(
     request_id: str, operation: Operation, principal: Principal, call: Call
 ) -> ChargeMessage:
     title = call.header(b"x-title") or call.header(b"http-referer")
+    labels = call.header(b"x-gatewayz-tags")
     return ChargeMessage(
         request_id=request_id,
         account=principal.account,
@@ -153,6 +183,8 @@ def _new_charge(
         app=echo(title.decode("latin-1")) if title else None,
         end_user=_hashed(principal.account, operation.end_user),
         session=_hashed(principal.account, operation.session),
+        team=principal.team,
+        tags=tags_in(labels) if labels else [],
     )
 
 
@@ -169,9 +201,15 @@ def _ask(
     charge.offer, charge.provider = first.id, first.provider
     charge.price_version = first.price.version
     prompt_nanos = -(-Worst.of(first, operation).prompt_scaled // UNITS_PER_PRICE)
-    charge.writeoff_nanos = prompt_nanos
+    # What a caller's own key used is owed by its owner.
+    charge.writeoff_nanos = 0 if charge.byok else prompt_nanos
     record = charge.record()
     charge.writeoff_nanos = 0
+    limits = principal.limits
+    lines, budgets = "", tuple[Budget, ...]()
+    if limits is not NO_LIMITS:
+        lines = limits.lines_of(charge.end_user, charge.session, strained=gateway.velocity.strained)
+        budgets = limits.budgets_of(charge.end_user, charge.session)
     return Ask(
         request_id=charge.request_id,
         account=principal.account,
@@ -179,6 +217,10 @@ def _ask(
         amount_nanos=0,
         live_s=settings.http.deadline_s + settings.credit.hold_grace_s,
         record=record,
+        lines=lines,
+        budgets=budgets,
+        key=principal.key_id,
+        per_minute=limits.per_minute,
     )
 
 

@@ -35,7 +35,7 @@ def _trace(course: Course, charge: ChargeMessage | None) -> dict[str, Any]:
         "region": None if chosen is None else chosen.region,
         "summary": _summary(course, attempts, served),
         "attempt": len(attempts),
-        "is_byok": False,
+        "is_byok": charge is not None and served is not None and charge.byok,
         "endpoints": {
             "total": len(offers),
             "available": [_endpoint(o, served) for o in (*plan.offers, *plan.spare)][:MAX_LISTED],
@@ -66,6 +66,8 @@ def _attempt(entry: dict[str, Any], offers: list[Offer]) -> dict[str, Any]:
         "status": entry.get("upstream_status"),
         "reason": entry["error"] or "ok",
         "stage": entry.get("stage"),
+        "is_byok": entry.get("byok", False),
+        "provider_key": entry.get("provider_key"),
         "latency_ms": entry.get("ms"),
     }
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from gatewayz import VERSION
+from gatewayz.accounts.sealing import RING
 from gatewayz.catalog.bundle import open_bundle
 from gatewayz.catalog.load import credentials_here, providers_file
 from gatewayz.core.settings import BlobSettings, Settings, StoreSettings, describe_settings
@@ -32,6 +33,7 @@ from gatewayz.local.migrate import apply_migrations
 from gatewayz.local.postgres import PostgresProcess, start_postgres
 from gatewayz.local.supervisor import Child, Supervisor
 from gatewayz.local.valkey import ValkeyProcess, start_valkey
+from gatewayz.stores.secrets import Secrets
 
 READY_S = 30.0
 WATCH_S = 0.25
@@ -177,6 +179,7 @@ def _running(home: Home, settings: Settings, stores: _Stores, beside: _Beside) -
             "REDIS_URL": stores.valkey.url,
             "GATEWAYZ_KEY_PEPPER": home.secret("pepper"),
             "CRON_SECRET": home.secret("cron"),
+            RING: Secrets().find(RING) or home.ring(),
             "GATEWAYZ_STAGE": "local",
             "GATEWAYZ_HOME": str(home.path),
             "GATEWAYZ_SANDBOX_URL": f"{_address(beside.sandbox)}/v1",

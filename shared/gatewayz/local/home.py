@@ -3,8 +3,10 @@
 Guarantees that only its owner can read it and that one stack at a time uses it.
 """
 
+import base64
 import contextlib
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -56,6 +58,11 @@ class Home:
 
     def secret(self, name: str) -> str:
         return files.keep_secret(self.path / name)
+
+    def ring(self) -> str:
+        """The ring that seals provider keys here (accounts/sealing.py), made of a kept secret."""
+        key = hashlib.sha256(self.secret("ring").encode()).digest()
+        return f"1:{base64.b64encode(key).decode()}"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from gatewayz.core.checks import check_serving
 from gatewayz.core.deadline import Deadline
 from gatewayz.core.errors import GatewayError
 from gatewayz.core.log import configure_logging, get_log
-from gatewayz.core.metrics import configure_metrics
+from gatewayz.core.metrics import configure_metrics, flush_metrics
 from gatewayz.core.settings import Settings
 from gatewayz.local.account import ACCOUNT
 from gatewayz.local.address import BACKLOG, base_url, listen
@@ -22,9 +22,10 @@ from gatewayz.local.console import PATHS, Console
 from gatewayz.local.errors import LocalError
 from gatewayz.local.home import Home
 from gatewayz.local.mount import Asgi, Mount, load_faces, mount_functions
-from gatewayz.runtime.entries import Schedule, Worker
+from gatewayz.runtime.entries import Schedule, Worker, finish_telling
 from gatewayz.stores.eviction import unsafe_eviction
 from gatewayz.stores.open import open_stores
+from gatewayz.telemetry.sinks import close_sinks, open_sinks
 
 log = get_log(__name__)
 
@@ -125,6 +126,8 @@ def run_work(settings: Settings, work: Work) -> None:
 async def _work(settings: Settings, workers: list[Worker], schedules: list[Schedule]) -> None:
     await _refuse_eviction(settings)
     stores = open_stores(settings, plane="control")
+    if settings.telemetry.watched:
+        open_sinks(settings, stores.redis)
     stopping = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -139,4 +142,7 @@ async def _work(settings: Settings, workers: list[Worker], schedules: list[Sched
             for worker in workers:
                 await worker.drain(stores, Deadline.after(DRAIN_S))
     finally:
+        flush_metrics(now=True)
+        await finish_telling()
+        await close_sinks()
         await stores.close()

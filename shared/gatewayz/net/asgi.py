@@ -7,6 +7,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from gatewayz.core import clock
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,11 +30,13 @@ class Call:
     __slots__ = (
         "_named",
         "_send",
+        "begun_s",
         "bytes_sent",
         "client",
         "cors",
         "ended",
         "failed",
+        "fault",
         "headers",
         "method",
         "notes",
@@ -41,6 +45,7 @@ class Call:
         "query",
         "receive",
         "started",
+        "trace",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +64,13 @@ class Call:
         self.started = False
         self.ended = False
         self.failed = False  # it ends with an error before the first content
+        # Whether it ends with a failure of our own; None as long as nobody known asks.
+        self.fault: bool | None = None
         self.bytes_sent = 0
+        # When it came, less the wait for its body: what our own time counts from.
+        self.begun_s = clock.monotonic_s()
+        # What telemetry keeps of this request; None where nothing is traced.
+        self.trace: Any = None
 
     def header(self, name: bytes) -> bytes | None:
         """First value of a header; `name` in lower case."""
@@ -73,6 +84,8 @@ class Call:
 
     async def start(self, status: int, headers: RawHeaders) -> None:
         self.started = True
+        if self.trace is not None:
+            self.trace.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
@@ -89,6 +102,8 @@ class Call:
     async def answer(self, status: int, body: bytes, headers: RawHeaders) -> None:
         """A whole answer; `headers` without content-length."""
         self.started = self.ended = True
+        if self.trace is not None:
+            self.trace.status = status
         self.bytes_sent += len(body)
         headers = [*headers, (b"content-length", b"%d" % len(body))]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

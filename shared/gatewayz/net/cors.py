@@ -13,7 +13,10 @@ from gatewayz.net.asgi import RawHeaders
 ANY = "*"
 NONE = "none"
 # Everything of ours that a page may want to read besides the body.
-EXPOSED = b"x-request-id, x-generation-id, x-provider, x-gatewayz-dropped-params, retry-after"
+EXPOSED = (
+    b"x-request-id, x-generation-id, x-provider, x-gatewayz-dropped-params, x-gatewayz-version,"
+    b" retry-after"
+)
 KEEP_PREFLIGHT = b"86400"
 _VARY = (b"vary", b"origin")
 _EXPOSE = (b"access-control-expose-headers", EXPOSED)

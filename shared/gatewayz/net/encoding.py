@@ -7,8 +7,6 @@ from typing import Literal
 Encoding = Literal["br", "gzip", "identity"]
 # What packs best comes first where a caller likes several alike.
 OFFERED: tuple[Encoding, ...] = ("br", "gzip", "identity")
-# Below this a packed answer is hardly smaller.
-WORTH_BYTES = 1024
 # For bytes that are packed once and served often, and for those of a single answer.
 _BROTLI_KEPT, _BROTLI_NOW = 6, 4
 _GZIP_KEPT, _GZIP_NOW = 6, 5

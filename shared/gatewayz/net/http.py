@@ -36,7 +36,6 @@ IDLE_CONNECTION_S = 50.0
 MAX_INFLATED_READ_BYTES = 4 * 1024 * 1024
 # The library goes on waiting for a response head after its caller has given up; this ends it.
 LONGEST_EXCHANGE_S = 900.0
-GIVE_UP_GRACE_S = 1.0
 LAST_RESULTS_S = 0.02
 # Enough for a hundred fast streams over one HTTP/2 connection.
 H2_STREAM_WINDOW_BYTES = 1024 * 1024

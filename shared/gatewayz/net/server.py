@@ -5,6 +5,7 @@ Guarantees what uvicorn does, and besides that nobody cancels a request because 
 """
 
 import asyncio
+import math
 import urllib.parse
 from collections.abc import MutableMapping
 from typing import Any
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from gatewayz.core import clock
 from gatewayz.net.asgi import OUTLIVES_CALLER
 
 _EXTENSIONS: dict[str, dict[object, object]] = {OUTLIVES_CALLER: {}}
@@ -24,7 +26,43 @@ _FRAMING = frozenset({b"connection", b"transfer-encoding"})
 
 
 class Http(HttpToolsProtocol):
-    """One connection."""
+    """One connection. One timer closes it when it was idle for long; uvicorn sets one for each
+    answer, and takes it back at the next request."""
+
+    _idle_at_s = math.inf
+    _idle_timer: asyncio.TimerHandle | None = None
+
+    def on_message_begin(self) -> None:
+        self._idle_at_s = math.inf
+        super().on_message_begin()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_at_s = clock.monotonic_s()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_at_s == math.inf or self.transport.is_closing():
+            return  # the end of the answer sets another
+        left_s = self._idle_at_s + self.timeout_keep_alive - clock.monotonic_s()
+        if left_s > 0:
+            self._idle_timer = self.loop.call_later(left_s, self._check_idle)
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         parser, scope = self.parser, self.scope

@@ -38,6 +38,8 @@ VISIBLE_S = 60.0
 # One call of a cron drains for at most this long: platforms cut at 60 s and more.
 DRAIN_S = 45.0
 IDLE_FIRST_S = 0.05
+# Loaded only where somebody wants them.
+SINKS, TRACES = "gatewayz.telemetry.sinks", "gatewayz.telemetry.control"
 IDLE_MOST_S = 0.5
 FAILED_PAUSE_S = 1.0
 
@@ -54,14 +56,32 @@ def process_stores() -> Stores:
         configure_metrics(settings.metrics)
         _stores.clear()
         _stores[loop] = open_stores(settings, plane="control")
+        if settings.telemetry.watched:
+            from gatewayz.telemetry.sinks import open_sinks
+
+            open_sinks(settings, _stores[loop].redis)
     return _stores[loop]
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    return _runner.run(_whole(work))
+
+
+async def _whole(work: Coroutine[Any, Any, Any]) -> Any:
+    """`work`, and what it told: the process is frozen after it."""
     try:
-        return _runner.run(work)
+        return await work
     finally:
         flush_metrics(now=True)
+        await finish_telling()
+
+
+async def finish_telling() -> None:
+    """Wait for what is being told to whoever watches; nothing where nobody does."""
+    if SINKS in sys.modules:
+        await sys.modules[SINKS].finish_sinks()
+    if TRACES in sys.modules:
+        await sys.modules[TRACES].finish_traces()
 
 
 def _on_lambda(handler: LambdaHandler) -> LambdaHandler:

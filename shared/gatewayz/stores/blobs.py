@@ -42,6 +42,11 @@ class Blobs(Protocol):
         """Keys that begin with `prefix`, sorted; the first `limit` of them."""
         ...
 
+    async def link(self, key: str, *, ttl_s: int) -> str | None:
+        """An address that gives the blob to whoever has it, for so long; None where the store
+        gives none."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -91,6 +96,11 @@ class DirectoryBlobs:
     async def list_keys(self, prefix: str, *, limit: int = MAX_LISTED) -> list[str]:
         checked_prefix(prefix)
         return await _in_thread(lambda: self._list(prefix, limit))
+
+    async def link(self, key: str, *, ttl_s: int) -> str | None:
+        """A folder is nobody's to ask."""
+        checked_key(key)
+        return None
 
     async def close(self) -> None:
         """Nothing to close."""

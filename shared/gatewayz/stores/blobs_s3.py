@@ -70,6 +70,14 @@ class S3Blobs:
 
         return await self._run(work)
 
+    async def link(self, key: str, *, ttl_s: int) -> str | None:
+        params = {"Bucket": self._bucket, "Key": checked_key(key)}
+
+        def work(s3: Any) -> str:
+            return str(s3.generate_presigned_url("get_object", Params=params, ExpiresIn=ttl_s))
+
+        return await self._run(work)
+
     async def close(self) -> None:
         if self._client is not None:
             await asyncio.to_thread(self._client.close)

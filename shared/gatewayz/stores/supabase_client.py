@@ -153,6 +153,11 @@ class SupabaseBlobs:
                 return sorted(keys)[:limit]
             question["cursor"] = page.nextCursor
 
+    async def link(self, key: str, *, ttl_s: int) -> str | None:
+        checked_key(key)
+        answer = await self._run(lambda bucket: bucket.create_signed_url(key, ttl_s))
+        return str(answer["signedURL"])
+
     async def close(self) -> None:
         await self._client.close()
 

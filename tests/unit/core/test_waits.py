@@ -67,4 +67,4 @@ async def test_what_ends_in_time_leaves_no_timer_running() -> None:
     with limits.within(60):
         await asyncio.sleep(0)
     await asyncio.sleep(0.02)
-    assert limits._timer is None
+    assert limits.timer is None

@@ -34,11 +34,17 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: App) -> AsyncIterator[Served]:
+async def serving(app: App, *, idle_s: float = 5) -> AsyncIterator[Served]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http=Http, ws="none", lifespan="off", log_config=None, access_log=False
+        app,
+        http=Http,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=idle_s,  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
     with contextlib.suppress(AttributeError):
@@ -71,6 +77,32 @@ async def streams(scope: Any, receive: Any, send: Any) -> None:
 def post(path: bytes = b"/", body: bytes = b"", *headers: bytes) -> bytes:
     head = [b"POST %s HTTP/1.1" % path, b"Host: x", b"Content-Length: %d" % len(body), *headers]
     return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+async def test_only_an_idle_connection_is_closed_after_its_time() -> None:
+    """Neither while a request is worked on, nor while one is still arriving."""
+    release = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await release.wait()
+        await answers(scope, receive, send)
+
+    async with serving(slow, idle_s=0.2) as served:
+        reader, writer = await served.open()
+        for body in (b"first", b"second"):
+            release.clear()
+            request = post(b"/", body)
+            writer.write(request[:9])
+            await asyncio.sleep(0.3)
+            writer.write(request[9:])
+            await asyncio.sleep(0.3)
+            release.set()
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"connection: close" not in head
+            assert await reader.readexactly(len(body) + 3) == b"/  " + body
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_whole_answer_has_its_length_and_leaves_the_connection_open() -> None:

@@ -42,6 +42,8 @@ class Key(Ours):
     is_provisioning_key: bool
     creator_user_id: str | None
     expires_at: str | None
+    balance: Usd = Field(description="what the account has left")
+    rate_limits: dict[str, int | None] = Field(description="limits of this key, by name")
     rate_limit: RateLimit
 
 

@@ -84,6 +84,26 @@ class PaymentList(Ours):
     total: Count
 
 
+class PaymentReceipt(Ours):
+    url: str = Field(description="Stripe's page of it")
+
+
+class Invoice(Ours):
+    id: str
+    number: str | None
+    status: str
+    currency: str
+    total: int = Field(description="cents; tax included")
+    amount_paid: int = Field(description="cents")
+    created_at: Time
+    url: str | None = Field(description="Stripe's page of it")
+    pdf: str | None
+
+
+class InvoiceList(Ours):
+    invoices: list[Invoice]
+
+
 class OpenedCheckout(Payment):
     session_id: str
     url: str | None

@@ -106,6 +106,9 @@ class RoutedEmbeddingsAnswer(EmbeddingsAnswer):
     provider: str
 
 
+NumberType = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
+
+
 class EmbedRequest(Passed):
     """Cohere's request: exactly one of `texts`, `images` and `inputs`."""
 
@@ -114,7 +117,7 @@ class EmbedRequest(Passed):
     images: Annotated[list[Url], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
     inputs: Annotated[list[Mixed], Field(min_length=1, max_length=MAX_ITEMS)] | None = None
     input_type: Kind | None = None
-    embedding_types: Annotated[list[Literal["float", "base64"]], Field(max_length=1)] | None = None
+    embedding_types: list[NumberType] | None = None
     output_dimension: Dimensions | None = None
     truncate: Literal["NONE", "START", "END"] | None = None
 

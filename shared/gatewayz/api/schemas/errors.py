@@ -5,7 +5,10 @@ from typing import Any, Literal
 import orjson
 from pydantic import Field
 
+from gatewayz.api.schemas.limit_errors import limit_samples
+from gatewayz.api.schemas.people_errors import people_samples
 from gatewayz.api.schemas.shape import Ours, Passed, RequestId
+from gatewayz.api.schemas.usage_errors import usage_samples
 from gatewayz.core.errors import (
     Conflict,
     Forbidden,
@@ -19,6 +22,7 @@ from gatewayz.core.errors import (
     PayloadTooLarge,
     ProviderNotConfigured,
     RateLimited,
+    SealingNotConfigured,
     StoreUnavailable,
     Unauthorized,
     UpstreamBroken,
@@ -84,7 +88,9 @@ def _billing_samples() -> list[GatewayError]:
         InvalidRequest("Save a card first.", code="no_payment_method"),
         NotFound("Payments are not configured here.", code="payments_not_configured"),
         NotFound("There is no such payment.", code="payment_not_found"),
+        NotFound("Of this payment there is no receipt.", code="receipt_not_found"),
         NotFound("There is no such plan.", code="plan_not_found"),
+        NotFound("There is no such destination.", code="destination_not_found"),
         NotFound("This account has no subscription.", code="subscription_not_found"),
         NotFound("There is no such partner code.", code="trial_code_not_found"),
         Conflict("This account has a subscription already.", code="already_subscribed"),
@@ -165,11 +171,40 @@ def _request_samples() -> list[GatewayError]:
     ]
 
 
+def _own_samples() -> list[GatewayError]:
+    return [
+        NotFound("There is no such provider key.", code="provider_key_not_found"),
+        InvalidRequest("There is no such provider.", code="unknown_provider", param="provider"),
+        InvalidRequest(
+            "Example cannot be called with a key of your own here.",
+            code="provider_takes_no_keys",
+            param="provider",
+        ),
+        Conflict("An account keeps at most 50 provider keys.", code="provider_key_limit"),
+        Forbidden(
+            "The provider refused your own key for it. Look at /user/provider-keys.",
+            code="provider_key_refused",
+        ),
+        SealingNotConfigured(),
+        Forbidden("Invalid code or code_verifier.", code="invalid_grant"),
+    ]
+
+
 def _samples() -> list[GatewayError]:
     return [
+        *_own_samples(),
+        *limit_samples(),
         *_billing_samples(),
+        *people_samples(),
+        *usage_samples(),
         *_request_samples(),
         Forbidden("This account is suspended.", code="account_suspended"),
+        Forbidden(
+            "The subscription of this account is past_due and it has no other credit."
+            " Renew it, or add credits.",
+            code="subscription_past_due",
+            metadata={"plan_status": "past_due"},
+        ),
         Forbidden("This key lacks the scope 'keys:write'.", code="insufficient_scope"),
         Forbidden("This key is not allowed from this address.", code="ip_not_allowed"),
         Forbidden("This key is not allowed from this site.", code="referrer_not_allowed"),
@@ -195,6 +230,7 @@ def _samples() -> list[GatewayError]:
         ),
         NotFound("There is no such generation.", code="generation_not_found"),
         NotFound("Nothing is known of this model.", code="health_not_found"),
+        NotFound("'acme' is no provider here.", code="provider_not_found", param="provider"),
         NotFound(
             "No offer of 'sandbox/echo' is left: 1 because it is not among the allowed providers.",
             code="constraint_filtered",

@@ -25,6 +25,8 @@ class Attempt(Ours):
     first_ms: Milliseconds | None = None
     tps: float | None = None
     tools: list[Count] | None = None
+    byok: bool | None = Field(default=None, description="with the caller's own provider key")
+    provider_key: str | None = Field(default=None, description="the id of that key")
 
 
 class Generation(Ours):
@@ -112,6 +114,8 @@ class Receipt(Ours):
     charge_usd: Usd
     matches: bool
     reason: str | None
+    is_byok: bool = Field(description="at the caller's own provider key: the lines are our fee")
+    byok_fee: float | None = Field(description="the share of the list price that they are")
 
 
 class ReceiptAnswer(Ours):

@@ -44,6 +44,17 @@ class ProviderHealthList(Passed):
     providers: list[ProviderHealth]
 
 
+class GatewayHealth(ProviderHealth):
+    name: str
+    configured: bool
+
+
+class GatewayHealthList(Passed):
+    total: Count
+    gateways: list[GatewayHealth]
+    last_updated: Time
+
+
 class ModelHealth(Passed):
     provider: str
     model: str

@@ -58,7 +58,9 @@ class KeyFields(Asked):
     limit_reset: Reset | None = Field(default=None, description="null: never; in UTC")
     rate_limits: RateLimits | None = None
     preferences: dict[str, Any] | None = Field(
-        default=None, description="what `provider` of a request says, for requests that do not"
+        default=None,
+        description="what `provider` of a request says, for requests that do not; and a"
+        " `system_prompt`, for requests without one",
     )
     team: Word | None = None
     metadata: Annotated[dict[Word, Word], Field(max_length=16)] | None = None

@@ -249,6 +249,75 @@ class GatewayList(Ours):
     timestamp: AwareDatetime
 
 
+class HostFigures(Ours):
+    total_requests: Count
+    successful_requests: Count
+    failed_requests: Count
+    throttled_requests: Count
+    success_rate: float | None
+    total_tokens: Count
+    prompt_tokens: Count
+    completion_tokens: Count
+    average_response_time_ms: float | None
+
+
+class HostStats(HostFigures):
+    provider: str
+    gateway: str
+    name: str
+    time_range: str
+    available: bool
+    models_used: Count
+    top_model: str | None
+
+
+class HostStatsAnswer(Ours):
+    success: Literal[True]
+    data: HostStats
+    timestamp: AwareDatetime
+
+
+class HostModel(HostFigures):
+    rank: Count
+    model: str
+    name: str
+
+
+class HostModelsAnswer(Ours):
+    success: Literal[True]
+    provider: str
+    gateway: str
+    time_range: str
+    data: list[HostModel]
+    count: Count
+    total: Count
+    timestamp: AwareDatetime
+
+
+class HostsSummary(Ours):
+    success: Literal[True]
+    time_range: str
+    data: list[HostStats]
+    total: Count
+    totals: HostFigures
+    timestamp: AwareDatetime
+
+
+class BackEnd(Ours):
+    id: str
+    name: str
+    configured: bool
+    enabled: bool
+    model_count: Count
+
+
+class BackEndList(Ours):
+    data: list[BackEnd]
+    total: Count
+    configured: Count
+    timestamp: AwareDatetime
+
+
 class Router(Ours):
     id: str
     name: str

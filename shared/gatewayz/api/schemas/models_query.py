@@ -152,6 +152,14 @@ class RankingQuery(Query):
     time_range: Literal["1h", "24h", "7d", "30d"] = "7d"
 
 
+class StatsQuery(Query):
+    time_range: Literal["1h", "24h", "7d", "30d", "all"] = "24h"
+
+
+class TopQuery(StatsQuery):
+    limit: Annotated[int, Plain, Field(ge=1, le=100)] = 5
+
+
 class DetailQuery(Query):
     modelId: Word = None
     developer: Word = None

@@ -44,6 +44,7 @@ class Fit(Ours):
 
 class Candidate(Ours):
     attempt: Count | None = Field(description="1 is tried first; null: only when others are closed")
+    is_byok: bool = Field(description="at the account's own provider key: the price is our fee")
     offer: str
     model: str
     provider: str

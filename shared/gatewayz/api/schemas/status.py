@@ -20,5 +20,6 @@ class Health(Ours):
 
     status: Literal["ok", "degraded"]
     version: str
+    commit: str | None
     timestamp: AwareDatetime
     stores: StoreStates

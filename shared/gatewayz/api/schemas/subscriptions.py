@@ -1,6 +1,6 @@
 """Plans and subscriptions: what is asked and what is answered."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, RootModel
 
@@ -31,6 +31,8 @@ class Plan(Ours):
     price_per_month: Usd
     allowance_per_month: Usd
     price_ids: list[str]
+    product_ids: list[str]
+    price_markup: float = Field(description="Factor on the published price; 1 leaves it as it is")
     daily_request_limit: Count
     monthly_request_limit: Count
     daily_token_limit: Count
@@ -49,9 +51,11 @@ class OwnPlan(Plan):
     plan_id: str
     plan_name: str
     plan_description: str
+    plan_source: Literal["subscription", "assigned", "trial", "free"]
     start_date: Time | None
     end_date: Time | None
     subscription_status: str
+    grace_ends_at: Time | None
     subscription_allowance: Usd
 
 
@@ -102,6 +106,7 @@ class Subscription(Ours):
     current_period_start: Time
     current_period_end: Time
     cancel_at_period_end: bool
+    grace_ends_at: Time | None
     ended_at: Time | None
 
 

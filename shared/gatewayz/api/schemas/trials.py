@@ -44,6 +44,12 @@ class Trial(Ours):
     subscription_plan: str
 
 
+class DailyLimit(Ours):
+    daily_limit: Usd | None = Field(description="the lowest that holds, an own cap included")
+    used_today: Usd
+    remaining_today: Usd | None
+
+
 class Terms(Ours):
     code: str
     name: str
