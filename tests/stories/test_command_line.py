@@ -157,12 +157,14 @@ def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(
         GATEWAYZ_PROVIDERS=str(providers_file),
         ACME_API_KEY="bad-credential",
         GATEWAYZ_SWEEPS="60",
+        GATEWAYZ_KEY_RING="1:c2VjcmV0",
         REDIS_URL="redis://127.0.0.1:1",
     )
     assert done.returncode == 1
     assert "✗ Acme: refuses the credential (401)" in done.stdout
     assert "Put a valid key into ACME_API_KEY." in done.stdout
     assert "! GATEWAYZ_SWEEPS: no such setting" in done.stdout
+    assert "GATEWAYZ_KEY_RING" not in done.stdout
     assert "✗ redis" in done.stdout
     assert "Check REDIS_URL or" in done.stdout
     assert "bad-credential" not in done.stdout + done.stderr

@@ -6,6 +6,7 @@ Reads only; no credential is ever shown. Providers are judged by roster.py.
 import asyncio
 from collections.abc import Iterable
 
+from gatewayz.accounts.sealing import RING
 from gatewayz.billing.settlement import CHARGES
 from gatewayz.catalog.load import credentials_here, load_catalog, providers_file
 from gatewayz.catalog.model import Catalog
@@ -72,7 +73,7 @@ def _check_settings(target: Target) -> list[Finding]:
         findings.append(Finding("ok", "settings", "complete"))
     except SettingsError as error:
         findings.append(Finding("bad", "settings", str(error)))
-    known = {row.env for row in describe_settings()}
+    known = {row.env for row in describe_settings()} | {RING}
     known |= {variable for tool in load_tools() for variable in tool.exports}
     for name in names_like(OUR_VARIABLES):
         if name not in known:
