@@ -198,6 +198,8 @@ def main() -> int:
             settings = load_settings(
                 {
                     "DATABASE_URL": postgres.url,
+                    # The list is asked for as by many callers, not by one address.
+                    "GATEWAYZ_ADDRESS_PER_MINUTE": "0",
                     "REDIS_URL": valkey.url,
                     "GATEWAYZ_KEY_PEPPER": PEPPER,
                     "GATEWAYZ_STAGE": "test",
