@@ -323,6 +323,7 @@ language plpgsql set jit = off as $$
 declare
   head ledger.usage_heads;
   items ledger.usage_item[];
+  span text;
 begin
   insert into ledger.usage_heads (account) values (p_account) on conflict do nothing;
   select * into head from ledger.usage_heads h where h.account = p_account for update;
@@ -339,40 +340,27 @@ begin
                         where s.account = p_account and s.digest = i.digest)
     on conflict (account, digest) do nothing;
 
-  insert into ledger.usage_hours as h select * from ledger.sum_items(p_account, items, 'hour')
-    on conflict (account, starts_at, series) do update set
-      requests = h.requests + excluded.requests, nanos = h.nanos + excluded.nanos,
-      cost_nanos = h.cost_nanos + excluded.cost_nanos,
-      prompt_tokens = h.prompt_tokens + excluded.prompt_tokens,
-      completion_tokens = h.completion_tokens + excluded.completion_tokens,
-      cached_tokens = h.cached_tokens + excluded.cached_tokens,
-      cache_write_tokens = h.cache_write_tokens + excluded.cache_write_tokens,
-      reasoning_tokens = h.reasoning_tokens + excluded.reasoning_tokens,
-      cache_savings_nanos = h.cache_savings_nanos + excluded.cache_savings_nanos,
-      reference_nanos = h.reference_nanos + excluded.reference_nanos,
-      referenced_nanos = h.referenced_nanos + excluded.referenced_nanos,
-      attempts = h.attempts + excluded.attempts, total_ms = h.total_ms + excluded.total_ms,
-      timed = h.timed + excluded.timed, writing_ms = h.writing_ms + excluded.writing_ms,
-      written_tokens = h.written_tokens + excluded.written_tokens,
-      first_hist = ledger.add_counts(h.first_hist, excluded.first_hist),
-      total_hist = ledger.add_counts(h.total_hist, excluded.total_hist);
-  insert into ledger.usage_days as h select * from ledger.sum_items(p_account, items, 'day')
-    on conflict (account, starts_at, series) do update set
-      requests = h.requests + excluded.requests, nanos = h.nanos + excluded.nanos,
-      cost_nanos = h.cost_nanos + excluded.cost_nanos,
-      prompt_tokens = h.prompt_tokens + excluded.prompt_tokens,
-      completion_tokens = h.completion_tokens + excluded.completion_tokens,
-      cached_tokens = h.cached_tokens + excluded.cached_tokens,
-      cache_write_tokens = h.cache_write_tokens + excluded.cache_write_tokens,
-      reasoning_tokens = h.reasoning_tokens + excluded.reasoning_tokens,
-      cache_savings_nanos = h.cache_savings_nanos + excluded.cache_savings_nanos,
-      reference_nanos = h.reference_nanos + excluded.reference_nanos,
-      referenced_nanos = h.referenced_nanos + excluded.referenced_nanos,
-      attempts = h.attempts + excluded.attempts, total_ms = h.total_ms + excluded.total_ms,
-      timed = h.timed + excluded.timed, writing_ms = h.writing_ms + excluded.writing_ms,
-      written_tokens = h.written_tokens + excluded.written_tokens,
-      first_hist = ledger.add_counts(h.first_hist, excluded.first_hist),
-      total_hist = ledger.add_counts(h.total_hist, excluded.total_hist);
+  foreach span in array array['hour', 'day'] loop
+    execute format($sums$
+    insert into ledger.%I as h select * from ledger.sum_items($1, $2, %L)
+      on conflict (account, starts_at, series) do update set
+        requests = h.requests + excluded.requests, nanos = h.nanos + excluded.nanos,
+        cost_nanos = h.cost_nanos + excluded.cost_nanos,
+        prompt_tokens = h.prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = h.completion_tokens + excluded.completion_tokens,
+        cached_tokens = h.cached_tokens + excluded.cached_tokens,
+        cache_write_tokens = h.cache_write_tokens + excluded.cache_write_tokens,
+        reasoning_tokens = h.reasoning_tokens + excluded.reasoning_tokens,
+        cache_savings_nanos = h.cache_savings_nanos + excluded.cache_savings_nanos,
+        reference_nanos = h.reference_nanos + excluded.reference_nanos,
+        referenced_nanos = h.referenced_nanos + excluded.referenced_nanos,
+        attempts = h.attempts + excluded.attempts, total_ms = h.total_ms + excluded.total_ms,
+        timed = h.timed + excluded.timed, writing_ms = h.writing_ms + excluded.writing_ms,
+        written_tokens = h.written_tokens + excluded.written_tokens,
+        first_hist = ledger.add_counts(h.first_hist, excluded.first_hist),
+        total_hist = ledger.add_counts(h.total_hist, excluded.total_hist)
+    $sums$, 'usage_' || span || 's', span) using p_account, items;
+  end loop;
 
   insert into ledger.usage_lines as u (account, day, series, class, price_nanos, units, nanos)
     select p_account, (i.at at time zone 'UTC')::date, s.series, a.class, a.price,
