@@ -343,15 +343,19 @@ def builds_no_query_from_text(source: Source) -> Iterator[Finding]:
 @rule(
     bad="""
     net/sse.py              try: go() ; except: pass
+    inference/media.py      try: go() ; except* ValueError as errors: raise errors.exceptions[0]
     """,
     good="""
     net/sse.py              try: go() ; except ValueError: pass
+    inference/media.py      try: go() ; except BaseExceptionGroup as errors: raise first_of(errors)
     """,
 )
 def catches_what_it_names(source: Source) -> Iterator[Finding]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ExceptHandler) and node.type is None:
             yield node.lineno, "bare except"
+        if isinstance(node, ast.TryStar):
+            yield node.lineno, "what except* raises comes out in a group before Python 3.11.4"
 
 
 @rule(

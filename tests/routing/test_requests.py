@@ -147,6 +147,24 @@ async def test_a_free_request_never_reaches_a_paid_offer(world: Scene, three: Fl
     assert (nothing.status_code, nothing.json()["error"]["code"]) == (404, "constraint_filtered")
 
 
+async def test_a_caller_who_is_read_again_is_still_asking_what_they_asked(
+    world: Scene, three: Fleet
+) -> None:
+    """The account changed between two requests, so the second is planned twice."""
+    account = await world.account()
+    assert (await world.post(account, "f/gratis:free")).status_code == 200
+    # After a few failures the offer that costs nothing is behind the other.
+    for _ in range(6):
+        (row,) = await world.sql(
+            "update tenancy.accounts set epoch = epoch + 1 where account = $1 returning epoch",
+            account.id,
+        )
+        await world.push_epoch(account, row["epoch"])
+        three.play("one", refusal(500))
+        got = await world.post(account, "f/gratis:free")
+        assert got.status_code == 503 and three.count("two") == 0, got.text
+
+
 async def test_suffixes_sort(world: Scene, three: Fleet) -> None:
     for _ in range(5):
         assert (await ask(world, "f/m:floor")).headers["x-provider"] == "one"

@@ -235,6 +235,15 @@ class InternalError(GatewayError):
         super().__init__(message)
 
 
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of the failures of work that was done side by side. (`except*` would not do: what it
+    raises comes out in another group before Python 3.11.4.)"""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def final_failure(failures: list[UpstreamError]) -> UpstreamError:
     """The error a caller sees when every attempt failed; the last cause decides (D26).
 

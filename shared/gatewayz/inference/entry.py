@@ -44,7 +44,7 @@ UNSTATED_BYTES = 1024 * 1024
 COLLECT_AFTER_OBJECTS = 20_000
 
 # Who sends one of these may get what a twin of the request got.
-TWIN_HEADERS = (b"idempotency-key", b"x-gatewayz-coalesce")
+TWIN_KEY, TWIN_WISH = b"idempotency-key", b"x-gatewayz-coalesce"
 
 Route = TypeVar("Route")
 
@@ -102,7 +102,7 @@ class Entry(ABC, Generic[Route]):
         if call.method == "OPTIONS" and route is not None:
             return await call.answer(204, b"", self._cors.preflight(call.headers, METHODS))
         call.cors = self._cors.answer_headers(call.headers)
-        call.notes = [*self._version]
+        call.notes = self._version
         gateway.requests += 1
         tracer = gateway.tracer
         if tracer is not None:
@@ -167,19 +167,20 @@ class Entry(ABC, Generic[Route]):
             call.begun_s += clock.monotonic_s() - waiting_s
             gateway.inflight_bytes += len(raw) - held_bytes
             held_bytes = len(raw)
-            asks_twins = any(call.header(name) for name in TWIN_HEADERS)
+            asks_twins = call.header(TWIN_KEY) or call.header(TWIN_WISH)
             digest = digest_of(call, raw) if asks_twins else ""
             operation = await self.read(gateway, call, route, raw)
             del raw
             if operation is None:
                 return
 
+            wishes = operation.routing.wishes
+            if wishes.idempotency_key is None and not wishes.coalesce:
+                return await self._run(gateway, operation, principal, call, route)
+
             async def work(call: Call) -> None:
                 await self._run(gateway, operation, principal, call, route)
 
-            wishes = operation.routing.wishes
-            if wishes.idempotency_key is None and not wishes.coalesce:
-                return await work(call)
             await gateway.replays.serve(
                 principal.account, wishes.idempotency_key, digest, call, work
             )
@@ -216,10 +217,13 @@ class Entry(ABC, Generic[Route]):
         route: Route,
     ) -> None:
         """Serve a request that was read, whatever becomes of it."""
+        # Planning writes what it found over what was asked; a second plan begins at the question.
+        requested, notes = operation.model, call.notes
         try:
             try:
                 await run(gateway, operation, principal, call)
             except StalePrincipal:
+                operation.model, call.notes = requested, notes
                 principal = await self._caller(gateway, call, route, fresh=True)
                 await run(gateway, operation, principal, call, fresh=True)
         except StalePrincipal:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from gatewayz.core.errors import UpstreamBroken, UpstreamError
+from gatewayz.core.errors import UpstreamBroken, UpstreamError, first_of
 from gatewayz.dialects.exchange import Delivered, Exchange
 from gatewayz.dialects.fan_out import Piece, Several
 from gatewayz.net.http import HttpStream
@@ -56,18 +56,10 @@ async def ask(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(branch)) for branch in branches]
-    except* Exception as errors:
-        raise _first(errors) from None
+    except BaseExceptionGroup as errors:
+        raise first_of(errors) from None
     joined: Delivered = exchange.join([task.result() for task in tasks])
     return joined
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One of the failures that are all of one request."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def open_upstream(
@@ -119,7 +111,7 @@ class Merged:
             for stream in opened.values():
                 await stream.aclose()
             if isinstance(errors, BaseExceptionGroup):
-                raise _first(errors) from None
+                raise first_of(errors) from None
             raise
         self._tasks = [
             asyncio.create_task(self._pump(branch, stream)) for branch, stream in opened.items()

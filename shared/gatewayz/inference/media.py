@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from gatewayz.catalog.model import Catalog, Model, Offer
-from gatewayz.core.errors import InvalidRequest, PayloadTooLarge, echo
+from gatewayz.core.errors import InvalidRequest, PayloadTooLarge, echo, first_of
 from gatewayz.dialects.exchange import ClientCall
 from gatewayz.dialects.media import KINDS, Medium, media_of, source_of
 from gatewayz.dialects.parts import Source
@@ -131,10 +131,8 @@ async def embed(egress: Egress, call: Holder, media: Iterable[Medium]) -> None:
         async with asyncio.TaskGroup() as group:
             for medium in wanted.values():
                 group.create_task(one(medium))
-    except* InvalidRequest as errors:
-        raise errors.exceptions[0] from None
-    except* PayloadTooLarge as errors:
-        raise errors.exceptions[0] from None
+    except BaseExceptionGroup as errors:
+        raise first_of(errors) from None
     call.embed(fetched)
 
 

@@ -1,5 +1,6 @@
 """Which offers take what a prompt holds, what must be fetched for them, and where it stands."""
 
+import asyncio
 import base64
 from typing import Any
 
@@ -11,6 +12,7 @@ from gatewayz.catalog.model import Model, Offer
 from gatewayz.core.errors import InvalidRequest, PayloadTooLarge
 from gatewayz.dialects.exchange import PATH_HEADER, QUERY_HEADER, ClientCall
 from gatewayz.dialects.media import is_base64
+from gatewayz.dialects.parts import Source
 from gatewayz.dialects.protocol import Reply
 from gatewayz.dialects.registry import CALLS
 from gatewayz.inference import media
@@ -222,6 +224,28 @@ async def test_what_cannot_be_had_is_named() -> None:
         "invalid_image_url",
         "messages[0].content[2]",
     )
+
+
+async def test_two_refusals_at_once_are_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file cannot be had and another is too large, in the same moment."""
+    monkeypatch.setattr(media, "MAX_FETCHED_BYTES", 1)
+    both, started = asyncio.Event(), 0
+
+    async def fetched(_: Any, call: Any, medium: Any) -> Any:
+        nonlocal started
+        started += 1
+        if started == 2:
+            both.set()
+        await both.wait()
+        if medium.source.value == URL:
+            raise InvalidRequest("gone")
+        return Source("data", "A" * 400, "image/png")
+
+    monkeypatch.setattr(media, "_fetch", fetched)
+    call = chat(image(), image(URL + "2"))
+    wanted = to_fetch(call, offer("aws-bedrock"), ROWS["aws-bedrock"])
+    with pytest.raises((InvalidRequest, PayloadTooLarge)):
+        await embed(Fake({}), call, wanted)  # type: ignore[arg-type]
 
 
 async def test_too_many_or_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
